@@ -1,0 +1,1 @@
+"""Errors, contracts, probability and seeds: what every other layer stands on."""

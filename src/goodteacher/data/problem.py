@@ -1,0 +1,200 @@
+"""A problem: train, validation and test examples with labels, class names and, where known, the true label distribution."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from goodteacher.base.errors import DataError
+
+SplitName = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a problem, on the CPU; what a row holds never changes.
+
+    Attributes:
+        inputs: ``(N, H, W, 3)`` or ``(N, H, W, 1)`` uint8 images, or ``(N, D)`` float32 vectors.
+        labels: ``(N,)`` int64.
+        indices: ``(N,)`` int64, each row's place in the source, so that votes and tables can be matched to it.
+        truth: ``(N, C)`` float32 true label distribution, or None where unknown.
+        votes: ``(N, C)`` human vote counts, or None.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    indices: Tensor
+    truth: Tensor | None = None
+    votes: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: Tensor) -> Split:
+        """Return the split that holds the given rows, in that order."""
+        pick = lambda x: None if x is None else x[rows]  # noqa: E731 - one expression used four times below
+        return Split(self.inputs[rows], self.labels[rows], self.indices[rows], pick(self.truth), pick(self.votes))
+
+    def with_labels(self, labels: Tensor, truth: Tensor | None) -> Split:
+        """Return the same examples under other labels and another true distribution."""
+        return replace(self, labels=labels, truth=truth)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Train, validation and test splits with class names.
+
+    Attributes:
+        name: for people and file names.
+        train: what models are trained on.
+        validation: the only split anything is chosen on.
+        test: read once, at the end.
+        class_names: C names.
+        augment: the augmentation that fits these inputs unless a recipe says otherwise.
+        notes: what a number on this problem must say beside it (recovered labels, a JPEG copy).
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    class_names: tuple[str, ...]
+    augment: str = "none"
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for split_name in ("train", "validation", "test"):
+            _check_split(self.name, split_name, getattr(self, split_name), len(self.class_names))
+        absent = torch.bincount(self.train.labels, minlength=self.classes) == 0
+        if absent.any():
+            names = ", ".join(n for n, a in zip(self.class_names, absent.tolist(), strict=True) if a)
+            raise DataError(
+                f"training split of '{self.name}'",
+                rule="needs at least one example of every class",
+                received=f"none of: {names}",
+                remedy="drop the class or give it examples",
+            )
+
+    @property
+    def classes(self) -> int:
+        """Number of classes C."""
+        return len(self.class_names)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one example as a model sees it: ``(channels, H, W)`` or ``(D,)``."""
+        shape = tuple(self.train.inputs.shape[1:])
+        return (shape[2], shape[0], shape[1]) if self.is_image else shape
+
+    @property
+    def is_image(self) -> bool:
+        """Whether inputs are uint8 images."""
+        return self.train.inputs.dtype == torch.uint8
+
+    @property
+    def knows_truth(self) -> bool:
+        """Whether the true label distribution of the test split is known."""
+        return self.test.truth is not None
+
+    def split(self, name: SplitName) -> Split:
+        """Return a split by name."""
+        splits: dict[str, Split] = {"train": self.train, "validation": self.validation, "test": self.test}
+        return splits[name]
+
+    @cached_property
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the training inputs per channel (images, in [0, 1]) or per feature."""
+        x = self.train.inputs
+        if self.is_image:
+            # Sums of uint8 in float64, in chunks: 50,000 32x32 images would be 1.2 GB at once.
+            total = torch.zeros(x.shape[-1], dtype=torch.float64)
+            square = torch.zeros_like(total)
+            for chunk in x.split(4096):
+                wide = chunk.double() / 255
+                total += wide.sum(dim=(0, 1, 2))
+                square += wide.square().sum(dim=(0, 1, 2))
+            n = x[..., 0].numel()
+            mean = total / n
+            std = (square / n - mean**2).clamp_min(0).sqrt()
+        else:
+            mean, std = x.double().mean(dim=0), x.double().std(dim=0, correction=0)
+        return mean.float(), std.clamp_min(1e-6).float()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of every number in the problem: two runs share results only if they saw the same data."""
+        digest = hashlib.sha256(repr((self.class_names,)).encode())
+        for split in (self.train, self.validation, self.test):
+            for tensor in (split.inputs, split.labels, split.indices, split.truth, split.votes):
+                if tensor is None:
+                    digest.update(b"none")
+                else:
+                    digest.update(repr((tuple(tensor.shape), str(tensor.dtype))).encode())
+                    digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()[:16]
+
+    def describe(self) -> str:
+        """Return one line: sizes, classes, shape and what is known of the truth."""
+        shape = "x".join(map(str, self.input_shape))
+        known = " · true label distribution known" if self.knows_truth else ""
+        voted = " · human votes on test" if self.test.votes is not None else ""
+        sizes = f"{len(self.train)} train / {len(self.validation)} validation / {len(self.test)} test"
+        return f"{self.name}: {sizes} · {self.classes} classes · {shape}{known}{voted}"
+
+    @staticmethod
+    def from_arrays(
+        x_train: np.ndarray,
+        y_train: np.ndarray,
+        x_test: np.ndarray,
+        y_test: np.ndarray,
+        *,
+        x_val: np.ndarray | None = None,
+        y_val: np.ndarray | None = None,
+        class_names: Sequence[str] | None = None,
+        validation: float = 0.1,
+        seed: int = 0,
+        name: str = "arrays",
+        **distributions: np.ndarray,
+    ) -> Problem:
+        """Build a problem from arrays; see `goodteacher.data.arrays.problem_from_arrays`."""
+        from goodteacher.data.arrays import problem_from_arrays
+
+        arrays = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test, **distributions}
+        arrays |= {k: v for k, v in {"x_val": x_val, "y_val": y_val, "class_names": class_names}.items() if v is not None}
+        return problem_from_arrays(arrays, validation=validation, seed=seed, name=name)
+
+
+def _check_split(problem: str, name: str, split: Split, classes: int) -> None:
+    what = f"{name} split of '{problem}'"
+    n = len(split.labels)
+    if n == 0:
+        raise DataError(what, rule="must not be empty", received="0 examples", remedy="check the files or the split sizes")
+    if len(split.inputs) != n or len(split.indices) != n:
+        raise DataError(what, rule="needs one label an input", received=f"{len(split.inputs)} inputs and {n} labels")
+    low, high = int(split.labels.min()), int(split.labels.max())
+    if low < 0 or high >= classes:
+        raise DataError(
+            f"labels in the {what}",
+            rule=f"must lie in [0, {classes - 1}]",
+            received=f"values from {low} to {high}",
+            remedy="number the classes from 0, or name them all in class_names",
+        )
+    if split.inputs.is_floating_point() and not torch.isfinite(split.inputs).all():
+        bad = int((~torch.isfinite(split.inputs)).flatten(1).any(dim=1).sum())
+        raise DataError(f"inputs in the {what}", rule="must be finite", received=f"NaN or infinity in {bad} of {n} examples")
+    for field in ("truth", "votes"):
+        tensor = getattr(split, field)
+        if tensor is not None and tuple(tensor.shape) != (n, classes):
+            raise DataError(f"{field} in the {what}", rule=f"must have shape ({n}, {classes})", received=tuple(tensor.shape))
+    if split.truth is not None:
+        rows = split.truth.double()
+        if float(rows.min()) < -1e-6 or float((rows.sum(dim=1) - 1).abs().max()) > 1e-4:  # noqa: PLR2004
+            raise DataError(f"truth in the {what}", rule="every row must be non-negative and sum to 1", received="a row that is not")

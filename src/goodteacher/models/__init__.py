@@ -1,0 +1,1 @@
+"""Architectures, the taps that read their insides, and the table of names."""

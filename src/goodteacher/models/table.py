@@ -1,0 +1,88 @@
+"""The table of models: name to constructor. A literal, so that a name can be searched for."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from goodteacher.base.errors import ConfigError, check_choice, suggest
+from goodteacher.models.mlp import MLP
+from goodteacher.models.resnet import CifarResNet
+
+WIDE = (32, 64, 128, 256)
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A model's constructor, what it takes in, and where it comes from."""
+
+    build: Callable[..., nn.Module]
+    inputs: str
+    source: str
+
+
+def _resnet(depth: int, **options: Any) -> ModelRow:
+    return ModelRow(partial(CifarResNet, depth=depth, **options), "image", "He et al. (2016); Tian et al. (2020)")
+
+
+MODELS: dict[str, ModelRow] = {
+    "mlp": ModelRow(MLP, "any", "linear layers with ReLU"),
+    "resnet8": _resnet(8),
+    "resnet14": _resnet(14),
+    "resnet20": _resnet(20),
+    "resnet32": _resnet(32),
+    "resnet44": _resnet(44),
+    "resnet56": _resnet(56),
+    "resnet110": _resnet(110),
+    "resnet8x4": _resnet(8, widths=WIDE),
+    "resnet32x4": _resnet(32, widths=WIDE),
+}
+
+
+def build_model(name: str, *, classes: int, input_shape: tuple[int, ...], **options: Any) -> nn.Module:
+    """Build a model by name for a problem.
+
+    Args:
+        name: a key of `MODELS`.
+        classes: C.
+        input_shape: ``(channels, H, W)`` or ``(D,)``.
+        options: the constructor's own keyword options.
+
+    Returns:
+        The network, in training mode, initialised from the global generator.
+
+    Raises:
+        ConfigError: for an unknown name or option, or inputs the model cannot take.
+
+    Example:
+        >>> sum(p.numel() for p in build_model("resnet20", classes=100, input_shape=(3, 32, 32)).parameters())
+        278324
+    """
+    check_choice("model", name, MODELS)
+    row = MODELS[name]
+    if row.inputs == "image" and len(input_shape) != 3:  # noqa: PLR2004
+        raise ConfigError(
+            f"model '{name}'", rule="takes images", received=f"inputs of shape {input_shape}", remedy="use 'mlp' for vectors"
+        )
+    parameters = inspect.signature(row.build).parameters
+    fixed = row.build.keywords if isinstance(row.build, partial) else {}
+    allowed = [p for p in parameters if p not in {"classes", "input_shape", "channels", *fixed}]
+    for option in options:
+        if option not in allowed:
+            raise ConfigError(
+                f"option of model '{name}'",
+                rule="must be one of its parameters",
+                received=repr(option),
+                remedy=suggest(option, allowed) if allowed else "this model has no options",
+            )
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    if "input_shape" in parameters:
+        given["input_shape"] = input_shape
+    if "channels" in parameters:
+        given["channels"] = input_shape[0]
+    return row.build(classes, **given)
