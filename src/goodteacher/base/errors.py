@@ -73,9 +73,7 @@ def check_choice(what: str, value: str, options: Iterable[str]) -> None:
     """Raise `ConfigError` unless ``value`` is one of ``options``."""
     known = list(options)
     if value not in known:
-        raise ConfigError(
-            what, rule="must be a known name", received=repr(value), remedy=suggest(str(value), known)
-        )
+        raise ConfigError(what, rule="must be a known name", received=repr(value), remedy=suggest(str(value), known))
 
 
 def check_range(
@@ -146,7 +144,7 @@ def check_logits(**tensors: Tensor) -> None:
     """Raise `ShapeError` unless every named tensor is float, finite and ``(N, C)`` with N ≥ 1, C ≥ 2, all alike."""
     check_float(**tensors)
     for name, tensor in tensors.items():
-        if tensor.dim() != 2 or tensor.shape[0] < 1 or tensor.shape[1] < 2:  # noqa: PLR2004
+        if tensor.dim() != 2 or tensor.shape[0] < 1 or tensor.shape[1] < 2:
             raise ShapeError(
                 name, rule="must have shape (N, C) with N >= 1 and C >= 2", received=f"shape {tuple(tensor.shape)}"
             )

@@ -54,6 +54,7 @@ class Output:
         stages: maps ``(N, D, H, W)`` after each stage, shallow to deep.
         pre_activations: the same maps before their last non-linearity.
         stem: map after the first layer.
+        extra: what a prepared teacher adds, by name: logits of auxiliary heads, factors of a paraphraser.
         views: outputs for ``Batch.views`` by name.
     """
 
@@ -62,6 +63,7 @@ class Output:
     stages: tuple[Tensor, ...] = ()
     pre_activations: tuple[Tensor, ...] = ()
     stem: Tensor | None = None
+    extra: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
     views: Mapping[str, Output] = field(default_factory=dict)
 
 
@@ -111,12 +113,15 @@ class Progress:
         steps_per_epoch: batches an epoch.
         epochs: planned length.
         seed: the run's seed, from which a step's private randomness is derived.
+        initial: whether this is the stage of initialisation that some methods have before the main training; steps and
+            epochs are counted within each stage.
     """
 
     step: int
     steps_per_epoch: int
     epochs: int
     seed: int = 0
+    initial: bool = False
 
     @property
     def epoch(self) -> int:

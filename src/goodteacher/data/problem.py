@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -40,8 +40,9 @@ class Split:
 
     def take(self, rows: Tensor) -> Split:
         """Return the split that holds the given rows, in that order."""
-        pick = lambda x: None if x is None else x[rows]  # noqa: E731 - one expression used four times below
-        return Split(self.inputs[rows], self.labels[rows], self.indices[rows], pick(self.truth), pick(self.votes))
+        truth = None if self.truth is None else self.truth[rows]
+        votes = None if self.votes is None else self.votes[rows]
+        return Split(self.inputs[rows], self.labels[rows], self.indices[rows], truth, votes)
 
     def with_labels(self, labels: Tensor, truth: Tensor | None) -> Split:
         """Return the same examples under other labels and another true distribution."""
@@ -117,7 +118,8 @@ class Problem:
             # Sums of uint8 in float64, in chunks: 50,000 32x32 images would be 1.2 GB at once.
             total = torch.zeros(x.shape[-1], dtype=torch.float64)
             square = torch.zeros_like(total)
-            for chunk in x.split(4096):
+            for start in range(0, len(x), 4096):
+                chunk = x[start : start + 4096]
                 wide = chunk.double() / 255
                 total += wide.sum(dim=(0, 1, 2))
                 square += wide.square().sum(dim=(0, 1, 2))
@@ -167,8 +169,16 @@ class Problem:
         """Build a problem from arrays; see `goodteacher.data.arrays.problem_from_arrays`."""
         from goodteacher.data.arrays import problem_from_arrays
 
-        arrays = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test, **distributions}
-        arrays |= {k: v for k, v in {"x_val": x_val, "y_val": y_val, "class_names": class_names}.items() if v is not None}
+        arrays: dict[str, Any] = {
+            "x_train": x_train,
+            "y_train": y_train,
+            "x_test": x_test,
+            "y_test": y_test,
+            **distributions,
+        }
+        arrays |= {
+            k: v for k, v in {"x_val": x_val, "y_val": y_val, "class_names": class_names}.items() if v is not None
+        }
         return problem_from_arrays(arrays, validation=validation, seed=seed, name=name)
 
 
@@ -176,7 +186,9 @@ def _check_split(problem: str, name: str, split: Split, classes: int) -> None:
     what = f"{name} split of '{problem}'"
     n = len(split.labels)
     if n == 0:
-        raise DataError(what, rule="must not be empty", received="0 examples", remedy="check the files or the split sizes")
+        raise DataError(
+            what, rule="must not be empty", received="0 examples", remedy="check the files or the split sizes"
+        )
     if len(split.inputs) != n or len(split.indices) != n:
         raise DataError(what, rule="needs one label an input", received=f"{len(split.inputs)} inputs and {n} labels")
     low, high = int(split.labels.min()), int(split.labels.max())
@@ -189,12 +201,23 @@ def _check_split(problem: str, name: str, split: Split, classes: int) -> None:
         )
     if split.inputs.is_floating_point() and not torch.isfinite(split.inputs).all():
         bad = int((~torch.isfinite(split.inputs)).flatten(1).any(dim=1).sum())
-        raise DataError(f"inputs in the {what}", rule="must be finite", received=f"NaN or infinity in {bad} of {n} examples")
+        raise DataError(
+            f"inputs in the {what}", rule="must be finite", received=f"NaN or infinity in {bad} of {n} examples"
+        )
     for field in ("truth", "votes"):
         tensor = getattr(split, field)
         if tensor is not None and tuple(tensor.shape) != (n, classes):
-            raise DataError(f"{field} in the {what}", rule=f"must have shape ({n}, {classes})", received=tuple(tensor.shape))
+            raise DataError(
+                f"{field} in the {what}", rule=f"must have shape ({n}, {classes})", received=tuple(tensor.shape)
+            )
     if split.truth is not None:
         rows = split.truth.double()
-        if float(rows.min()) < -1e-6 or float((rows.sum(dim=1) - 1).abs().max()) > 1e-4:  # noqa: PLR2004
-            raise DataError(f"truth in the {what}", rule="every row must be non-negative and sum to 1", received="a row that is not")
+        good = (
+            torch.isfinite(rows).all()
+            and float(rows.min()) >= -1e-6
+            and float((rows.sum(dim=1) - 1).abs().max()) <= 1e-4
+        )
+        if not good:
+            raise DataError(
+                f"truth in the {what}", rule="every row must be non-negative and sum to 1", received="a row that is not"
+            )

@@ -87,7 +87,10 @@ class TappedModel:
             if site and site.removesuffix(":input") not in names:
                 name = site.removesuffix(":input")
                 raise ConfigError(
-                    "tap", rule="must name a module of the network", received=repr(name), remedy=suggest(name, filter(None, names))
+                    "tap",
+                    rule="must name a module of the network",
+                    received=repr(name),
+                    remedy=suggest(name, filter(None, names)),
                 )
 
     def __call__(self, inputs: Tensor, wanted: frozenset[Tap] = frozenset()) -> Output:
@@ -97,7 +100,7 @@ class TappedModel:
         by_tap = self.taps.sites(wanted)
         read: dict[str, Tensor] = {}
         handles = [
-            self._attach(site, lambda value, site=site: read.__setitem__(site, value))  # type: ignore[misc]
+            self._attach(site, lambda value, site=site: read.__setitem__(site, value))
             for sites in by_tap.values()
             for site in set(sites)
         ]
@@ -126,7 +129,7 @@ class TappedModel:
 def _logits(answer: object) -> Tensor:
     """Return the logits of a network's answer: a tensor, or an object with ``logits`` as transformers return."""
     logits = getattr(answer, "logits", answer)
-    if not isinstance(logits, Tensor) or logits.dim() != 2:  # noqa: PLR2004
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(answer).__name__
         raise ConfigError("the model's answer", rule="must be logits of shape (N, C)", received=got)
     return logits
@@ -146,9 +149,9 @@ def describe_taps(model: nn.Module, inputs: Tensor) -> list[tuple[str, str, tupl
     rows: list[tuple[str, str, tuple[int, ...]]] = []
     handles = [
         module.register_forward_hook(
-            lambda m, _, out, name=name: rows.append((name, type(m).__name__, tuple(out.shape)))  # type: ignore[misc]
-            if isinstance(out, Tensor)
-            else None
+            lambda m, _, out, name=name: (
+                rows.append((name, type(m).__name__, tuple(out.shape))) if isinstance(out, Tensor) else None
+            )
         )
         for name, module in model.named_modules()
         if name

@@ -31,9 +31,12 @@ class MLP(nn.Module):
         self.fc = nn.Linear(sizes[-1], classes)
         layers = range(len(widths))
         self.taps = Taps(
-            stages=tuple(f"hidden.{i}" for i in layers), pre_activations=tuple(f"hidden.{i}.0" for i in layers), head="fc"
+            stages=tuple(f"hidden.{i}" for i in layers),
+            pre_activations=tuple(f"hidden.{i}.0" for i in layers),
+            head="fc",
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, *input_shape)`` to logits ``(N, C)``."""
-        return self.fc(self.hidden(x.flatten(1)))
+        logits: Tensor = self.fc(self.hidden(x.flatten(1)))
+        return logits

@@ -28,7 +28,8 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, width_in, H, W)`` to ``(N, width, H/stride, W/stride)``."""
         y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return self.activation(y + self.shortcut(x))
+        out: Tensor = self.activation(y + self.shortcut(x))
+        return out
 
 
 class CifarResNet(nn.Module):
@@ -70,7 +71,8 @@ class CifarResNet(nn.Module):
         """Map ``(N, channels, H, W)`` to logits ``(N, C)``."""
         x = self.activation(self.bn1(self.conv1(x)))
         x = self.stage3(self.stage2(self.stage1(x)))
-        return self.fc(self.pool(x).flatten(1))
+        logits: Tensor = self.fc(self.pool(x).flatten(1))
+        return logits
 
 
 def _stage(width_in: int, width: int, blocks: int, stride: int) -> nn.Sequential:

@@ -6,13 +6,18 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
 from goodteacher.base.errors import ConfigError, check_choice, suggest
 from goodteacher.models.mlp import MLP
+from goodteacher.models.mobilenet import MobileNetV1, MobileNetV2
 from goodteacher.models.resnet import CifarResNet
+from goodteacher.models.resnet_large import ResNet
+from goodteacher.models.shufflenet import ShuffleNetV1, ShuffleNetV2
+from goodteacher.models.vgg import VGG
+from goodteacher.models.wide_resnet import WideResNet
 
 WIDE = (32, 64, 128, 256)
 
@@ -30,6 +35,19 @@ def _resnet(depth: int, **options: Any) -> ModelRow:
     return ModelRow(partial(CifarResNet, depth=depth, **options), "image", "He et al. (2016); Tian et al. (2020)")
 
 
+def _wrn(depth: int, width: int) -> ModelRow:
+    return ModelRow(partial(WideResNet, depth=depth, width=width), "image", "Zagoruyko & Komodakis (2016)")
+
+
+def _vgg(*convolutions: int) -> ModelRow:
+    blocks = tuple((width,) * n for width, n in zip((64, 128, 256, 512, 512), convolutions, strict=True))
+    return ModelRow(partial(VGG, blocks=blocks), "image", "Simonyan & Zisserman (2015); Tian et al. (2020)")
+
+
+def _resnet_large(depth: int, stem: Literal["cifar", "imagenet"]) -> ModelRow:
+    return ModelRow(partial(ResNet, depth=depth, stem=stem), "image", f"He et al. (2016), with the {stem} stem")
+
+
 MODELS: dict[str, ModelRow] = {
     "mlp": ModelRow(MLP, "any", "linear layers with ReLU"),
     "resnet8": _resnet(8),
@@ -41,6 +59,26 @@ MODELS: dict[str, ModelRow] = {
     "resnet110": _resnet(110),
     "resnet8x4": _resnet(8, widths=WIDE),
     "resnet32x4": _resnet(32, widths=WIDE),
+    "wrn_16_1": _wrn(16, 1),
+    "wrn_16_2": _wrn(16, 2),
+    "wrn_40_1": _wrn(40, 1),
+    "wrn_40_2": _wrn(40, 2),
+    "vgg8": _vgg(1, 1, 1, 1, 1),
+    "vgg11": _vgg(1, 1, 2, 2, 2),
+    "vgg13": _vgg(2, 2, 2, 2, 2),
+    "vgg16": _vgg(2, 2, 3, 3, 3),
+    "vgg19": _vgg(2, 2, 4, 4, 4),
+    "resnet18": _resnet_large(18, "cifar"),
+    "resnet34": _resnet_large(34, "cifar"),
+    "resnet50": _resnet_large(50, "cifar"),
+    "resnet18_imagenet": _resnet_large(18, "imagenet"),
+    "resnet34_imagenet": _resnet_large(34, "imagenet"),
+    "resnet50_imagenet": _resnet_large(50, "imagenet"),
+    "mobilenetv2": ModelRow(MobileNetV2, "image", "Sandler et al. (2018); Tian et al. (2020)"),
+    "mobilenetv2_0.1": ModelRow(partial(MobileNetV2, width=0.1), "image", "Sandler et al. (2018), a tenth as wide"),
+    "mobilenetv1": ModelRow(MobileNetV1, "image", "Howard et al. (2017)"),
+    "shufflenetv1": ModelRow(ShuffleNetV1, "image", "Zhang et al. (2018); Tian et al. (2020)"),
+    "shufflenetv2": ModelRow(ShuffleNetV2, "image", "Ma et al. (2018); Tian et al. (2020)"),
 }
 
 
@@ -65,9 +103,12 @@ def build_model(name: str, *, classes: int, input_shape: tuple[int, ...], **opti
     """
     check_choice("model", name, MODELS)
     row = MODELS[name]
-    if row.inputs == "image" and len(input_shape) != 3:  # noqa: PLR2004
+    if row.inputs == "image" and len(input_shape) != 3:
         raise ConfigError(
-            f"model '{name}'", rule="takes images", received=f"inputs of shape {input_shape}", remedy="use 'mlp' for vectors"
+            f"model '{name}'",
+            rule="takes images",
+            received=f"inputs of shape {input_shape}",
+            remedy="use 'mlp' for vectors",
         )
     parameters = inspect.signature(row.build).parameters
     fixed = row.build.keywords if isinstance(row.build, partial) else {}

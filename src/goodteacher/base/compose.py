@@ -1,0 +1,191 @@
+"""From the name a user writes to a loss: rows of a table, options checked against the constructor, sums of losses."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from torch import nn
+
+from goodteacher.base.errors import ConfigError, check_choice, suggest
+from goodteacher.base.types import Batch, Loss, Needs, Output, Progress, Terms
+
+Spec: TypeAlias = str | Mapping[str, Mapping[str, Any] | None]
+"""``"brier"``, ``"crd + kd"``, or ``{"brier": {"scale": 10}}`` with one key for each part of a sum."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a loss with parameters or memory must know of the problem and of the networks before training.
+
+    Attributes:
+        classes: C.
+        examples: size of the training split.
+        student_shapes: shapes without N of the student's taps, one tuple a map; ``embedding`` has one.
+        teacher_shapes: the teacher's.
+        student: the network itself, for methods that reuse parts of it.
+        teacher: the teacher's network, where it has one.
+    """
+
+    classes: int
+    examples: int = 0
+    student_shapes: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    teacher_shapes: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    student: nn.Module | None = None
+    teacher: nn.Module | None = None
+
+
+@dataclass(frozen=True)
+class LossRow:
+    """A row of the table of objectives or methods.
+
+    Attributes:
+        build: the loss's constructor; its keyword parameters are the options; one called ``setting`` receives the `Setting`.
+        source: paper.
+        joined: option defaults that change when the loss is one part of a sum.
+    """
+
+    build: Callable[..., Loss]
+    source: str
+    joined: Mapping[str, Any] = field(default_factory=dict)
+
+
+def parse(spec: Spec, table: Mapping[str, LossRow], what: str) -> dict[str, dict[str, Any]]:
+    """Return each part's name and options, checked against the table and the constructors.
+
+    Args:
+        spec: what the user wrote.
+        table: name to row.
+        what: ``"objective"`` or ``"method"``, for messages.
+
+    Returns:
+        Name to options, in the order written.
+
+    Raises:
+        ConfigError: for an unknown name or option, an option of the wrong type, or a name given twice.
+    """
+    if isinstance(spec, str):
+        names = [part.strip() for part in spec.split("+")]
+        if len(set(names)) < len(names):
+            raise ConfigError(what, rule="may name each part once", received=repr(spec))
+        parts: dict[str, dict[str, Any]] = {name: {} for name in names}
+    elif isinstance(spec, Mapping) and spec:
+        parts = {str(name): dict(options or {}) for name, options in spec.items()}
+    else:
+        raise ConfigError(what, rule="must be a name or a mapping from name to options", received=repr(spec))
+    for name, options in parts.items():
+        check_choice(what, name, table)
+        _check_options(f"{what} '{name}'", table[name].build, options)
+    return parts
+
+
+def option_defaults(build: Callable[..., Any]) -> dict[str, Any]:
+    """Return a constructor's options with their defaults."""
+    return {k: p.default for k, p in inspect.signature(build).parameters.items() if k != "setting"}
+
+
+def _check_options(what: str, build: Callable[..., Any], options: dict[str, Any]) -> None:
+    allowed = option_defaults(build)
+    hints = typing.get_type_hints(build.__init__ if inspect.isclass(build) else build)
+    for name, value in options.items():
+        if name not in allowed:
+            remedy = suggest(name, allowed) if allowed else "it has no options"
+            raise ConfigError(
+                f"option of {what}", rule="must be one of its parameters", received=repr(name), remedy=remedy
+            )
+        options[name] = _coerce(f"option '{name}' of {what}", value, hints.get(name, Any))
+
+
+def _coerce(what: str, value: Any, hint: Any) -> Any:
+    """Return the value as the annotated type; YAML reads 1e-5 as text and 10 as an int where a float is meant."""
+    kinds = (
+        typing.get_args(hint)
+        if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+        else (hint,)
+    )
+    if value is None and type(None) in kinds:
+        return None
+    if float in kinds and not isinstance(value, bool) and isinstance(value, int | float | str):
+        try:
+            return float(value)
+        except ValueError:
+            if str not in kinds and not any(typing.get_origin(k) is typing.Literal for k in kinds):
+                raise ConfigError(what, rule="must be a number", received=repr(value)) from None
+    for kind in kinds:
+        if typing.get_origin(kind) is typing.Literal and value in typing.get_args(kind):
+            return value
+        if kind is Any or (kind is bool and isinstance(value, bool)):
+            return value
+        if isinstance(kind, type) and isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool):
+            return value
+        if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
+            return tuple(value)
+    names = ", ".join(_kind_name(k) for k in kinds)
+    raise ConfigError(what, rule=f"must be {names}", received=repr(value))
+
+
+def _kind_name(kind: Any) -> str:
+    if typing.get_origin(kind) is typing.Literal:
+        return " or ".join(map(repr, typing.get_args(kind)))
+    return "None" if kind is type(None) else getattr(kind, "__name__", str(kind))
+
+
+def build_parts(parts: Mapping[str, Mapping[str, Any]], table: Mapping[str, LossRow], setting: Setting) -> list[Loss]:
+    """Construct each part with its options; parts of a sum take the row's ``joined`` defaults.
+
+    Args:
+        parts: from `parse`.
+        table: name to row.
+        setting: handed to constructors that ask for it.
+
+    Returns:
+        One loss a part.
+    """
+    losses = []
+    for name, options in parts.items():
+        row = table[name]
+        given = {**(row.joined if len(parts) > 1 else {}), **options}
+        if "setting" in inspect.signature(row.build).parameters:
+            given["setting"] = setting
+        losses.append(row.build(**given))
+    return losses
+
+
+class Joined(nn.Module):
+    """The sum of several losses: terms side by side, needs united, parameters of all parts in one module."""
+
+    def __init__(self, parts: list[Loss]) -> None:
+        super().__init__()
+        self.parts = parts
+        self.modules_of_parts = nn.ModuleList([part for part in parts if isinstance(part, nn.Module)])
+        needs = Needs()
+        for part in parts:
+            needs = needs | part.needs
+        self.needs = needs
+
+    def forward(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+        """Return the terms of all parts; a name used twice is numbered.
+
+        In the stage of initialisation only the parts that have one speak.
+        """
+        terms: Terms = {}
+        for part in self.parts:
+            if progress.initial and not part.needs.initial_epochs:
+                continue
+            for name, value in part(student, teacher, batch, progress).items():
+                terms[name if name not in terms else f"{name}_{len(terms)}"] = value
+        return terms
+
+    @property
+    def stall_advice(self) -> str:
+        """Advice of the first part that has some, for the alarm of a model that learns nothing."""
+        return next((a for a in (getattr(p, "stall_advice", "") for p in self.parts) if a), "")
+
+
+def join(parts: list[Loss]) -> Loss:
+    """Return the only part, or the sum of several."""
+    return parts[0] if len(parts) == 1 else Joined(parts)

@@ -1,0 +1,244 @@
+"""Problems from arrays in memory or in an .npz file."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from goodteacher.base.errors import ConfigError, DataError, check_choice, check_range, suggest
+from goodteacher.data.problem import Problem, Split
+from goodteacher.data.splits import stratified_split
+
+_REQUIRED = ("x_train", "y_train", "x_test", "y_test")
+_TABLES = tuple(f"{kind}_{part}" for kind in ("p", "votes") for part in ("train", "val", "test"))
+_KNOWN = (*_REQUIRED, "x_val", "y_val", "class_names", *_TABLES)
+_CONFIDENCE = "y_train_confidence"
+
+
+def problem_from_arrays(
+    arrays: Mapping[str, Any],
+    *,
+    validation: float = 0.1,
+    seed: int = 0,
+    name: str = "arrays",
+    augment: str | None = None,
+    labels_key: str = "y_train",
+    confidence: float | None = None,
+) -> Problem:
+    """Build a problem from named arrays.
+
+    Args:
+        arrays: ``x_train``, ``y_train``, ``x_test``, ``y_test``; if known ``x_val`` and ``y_val``, ``class_names``,
+            true label distributions ``p_train``, ``p_val``, ``p_test`` and vote counts ``votes_train``, ``votes_val``,
+            ``votes_test``, both ``(N, C)``. Inputs are uint8 images ``(N, H, W)`` or ``(N, H, W, 1 or 3)``, or vectors
+            ``(N, D)`` of any number type; labels are integers ``(N,)``. Extra columns (``y_train_noisy``) are ignored.
+        validation: share of the training rows that becomes the validation split where there is no ``x_val``.
+        seed: of that split.
+        name: of the problem.
+        augment: name of an augmentation; None chooses by `fitting_augment`.
+        labels_key: which column holds the training labels: ``y_train`` or one that begins with ``y_train_``.
+        confidence: keep only training rows whose ``y_train_confidence`` is at least this.
+
+    Returns:
+        The problem; the indices of a split are rows of the arrays it was taken from.
+
+    Raises:
+        ConfigError: for an unknown ``labels_key``, a ``confidence`` without its column, a fraction out of range.
+        DataError: for missing, misspelt or malformed arrays.
+
+    Example:
+        >>> arrays = {"x_train": np.eye(6), "y_train": [0, 1] * 3, "x_test": np.eye(6), "y_test": [0, 1] * 3}
+        >>> problem_from_arrays(arrays, validation=0.34).describe()
+        'arrays: 4 train / 2 validation / 6 test · 2 classes · 6'
+    """
+    _check_keys(arrays, labels_key)
+    train, test = _split(arrays, "train", labels_key), _split(arrays, "test", "y_test")
+    train, notes = _confident(arrays, train, confidence)
+    if labels_key != "y_train":
+        notes += (f"training labels are '{labels_key}'",)
+    if "x_val" in arrays:
+        held_out = _split(arrays, "val", "y_val")
+    else:
+        kept, rows = stratified_split(train.labels.numpy(), validation, seed)
+        train, held_out = train.take(torch.from_numpy(kept)), train.take(torch.from_numpy(rows))
+    for part, split in (("x_val", held_out), ("x_test", test)):
+        got, want = (f"{s.inputs.dtype} {tuple(s.inputs.shape[1:])}" for s in (split, train))
+        if got != want:
+            raise DataError(part, rule=f"must have examples like those of x_train, {want}", received=got)
+    return Problem(
+        name=name,
+        train=train,
+        validation=held_out,
+        test=test,
+        class_names=_class_names(arrays, (train, held_out, test)),
+        augment=augment or fitting_augment(train.inputs),
+        notes=notes,
+    )
+
+
+def npz_problem(
+    path: str | Path,
+    *,
+    validation: float = 0.1,
+    seed: int = 0,
+    name: str | None = None,
+    augment: str | None = None,
+    labels_key: str = "y_train",
+    confidence: float | None = None,
+) -> Problem:
+    """Build a problem from an .npz file; options as in `problem_from_arrays`, name is the file's unless given.
+
+    Raises:
+        DataError: if the file is missing, damaged or no .npz file; nothing in it is ever unpickled.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"'{path}'", rule="must be an .npz file", received="no such file", remedy="check the path")
+    try:
+        # Opened here, because numpy.load leaves a damaged file open.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            keys = list(file.files)
+            # An extra column may be huge, or of a kind that only unpickling would read, so it is left alone.
+            arrays = {key: file[key] for key in keys if key in (*_KNOWN, labels_key, _CONFIDENCE)}
+    except (OSError, ValueError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(
+            f"'{path}'",
+            rule="must be an .npz file of plain arrays",
+            received=f"{type(error).__name__}: {error}",
+            remedy="write it again with numpy.savez",
+        ) from error
+    _check_keys(keys, labels_key)
+    options: dict[str, Any] = {"augment": augment, "labels_key": labels_key, "confidence": confidence}
+    return problem_from_arrays(arrays, validation=validation, seed=seed, name=name or path.stem, **options)
+
+
+def fitting_augment(inputs: Tensor) -> str:
+    """Return ``crop_flip`` for images at least 24 pixels wide, else ``none``: 4 pixels are half of an 8x8 digit."""
+    return "crop_flip" if inputs.dtype == torch.uint8 and inputs.shape[2] >= 24 else "none"
+
+
+def _is_misspelt(key: str) -> bool:
+    extra = any(key.startswith(f"{known}_") for known in _KNOWN)
+    return key not in _KNOWN and not extra and key.startswith(("x_", "y_", "p_", "votes_"))
+
+
+def _check_keys(keys: Iterable[str], labels_key: str) -> None:
+    keys = list(keys)
+    for key in filter(_is_misspelt, keys):
+        raise DataError(f"array '{key}'", rule="must have a known name", remedy=suggest(key, _KNOWN))
+    for key in _REQUIRED:
+        if key not in keys:
+            raise DataError(f"array '{key}'", rule="is required", received=f"only {', '.join(keys) or 'nothing'}")
+    for kind in ("x", "y", "p", "votes"):
+        if f"{kind}_val" in keys and not {"x_val", "y_val"} <= set(keys):
+            raise DataError(
+                f"array '{kind}_val'", rule="needs both x_val and y_val beside it", remedy="give all or none"
+            )
+    check_choice("labels_key", labels_key, [k for k in keys if k == "y_train" or k.startswith("y_train_")])
+
+
+def _split(arrays: Mapping[str, Any], part: str, labels_key: str) -> Split:
+    inputs, labels = _inputs(arrays[f"x_{part}"], f"x_{part}"), _labels(arrays[labels_key], labels_key)
+    n = len(labels)
+    if len(inputs) != n:
+        raise DataError(
+            f"x_{part} and {labels_key}", rule="must have the same length", received=f"{len(inputs)} and {n}"
+        )
+    truth, votes = (_table(arrays, f"{kind}_{part}", n) for kind in ("p", "votes"))
+    return Split(inputs, labels, torch.arange(n), truth, votes)
+
+
+def _inputs(values: Any, key: str) -> Tensor:
+    x = np.asarray(values)
+    got = f"{x.dtype} of shape {x.shape}"
+    if x.dtype.kind not in "fiub":
+        raise DataError(key, rule="must hold numbers", received=got)
+    if x.ndim == 2:
+        with np.errstate(over="ignore"):  # a value too large for float32 turns infinite, and is refused as such
+            return torch.from_numpy(x.astype(np.float32))
+    images = "uint8 images (N, H, W) or (N, H, W, 1 or 3)"
+    if x.ndim not in (3, 4):
+        raise DataError(key, rule=f"must hold {images}, or vectors (N, D)", received=got)
+    if x.dtype != np.uint8:
+        scale = (
+            "(x * 255).round().astype('uint8') if they lie in [0, 1]" if x.dtype.kind == "f" else "x.astype('uint8')"
+        )
+        raise DataError(
+            key, rule=f"must hold {images}", received=got, remedy=f"undo any normalisation and give {scale}"
+        )
+    if x.ndim == 3:
+        x = x[..., None]
+    if x.shape[-1] not in (1, 3):
+        remedy = "move the channels last: x.transpose(0, 2, 3, 1)" if x.shape[1] in (1, 3) else "drop extra channels"
+        raise DataError(key, rule=f"must hold {images}", received=got, remedy=remedy)
+    return _tensor(x)
+
+
+def _labels(values: Any, key: str) -> Tensor:
+    y = np.asarray(values)
+    if y.ndim != 1 or y.dtype.kind not in "iub":
+        remedy = f"give {key}.argmax(axis=1)" if y.ndim == 2 else "number the classes from 0"
+        received = f"{y.dtype} of shape {y.shape}"
+        raise DataError(key, rule="must be a vector of integer class numbers", received=received, remedy=remedy)
+    return _tensor(y.astype(np.int64))
+
+
+def _table(arrays: Mapping[str, Any], key: str, rows: int) -> Tensor | None:
+    if key not in arrays:
+        return None
+    table = np.asarray(arrays[key])
+    if table.dtype.kind not in "fiub" or table.ndim != 2 or len(table) != rows:
+        received = f"{table.dtype} of shape {table.shape}"
+        raise DataError(key, rule=f"must be numbers of shape ({rows}, C)", received=received)
+    if not np.isfinite(table).all() or (table < 0).any():
+        raise DataError(key, rule="must be finite and not negative", received="a row that is not")
+    return torch.from_numpy(table.astype(np.float32))
+
+
+def _tensor(x: npt.NDArray[Any]) -> Tensor:
+    x = np.ascontiguousarray(x)
+    return torch.from_numpy(x if x.flags.writeable else x.copy())
+
+
+def _confident(arrays: Mapping[str, Any], train: Split, least: float | None) -> tuple[Split, tuple[str, ...]]:
+    if least is None:
+        unused = f"every training label is kept, though '{_CONFIDENCE}' doubts some"
+        return train, (unused,) if _CONFIDENCE in arrays else ()
+    check_range("confidence", least, low=0, high=1)
+    if _CONFIDENCE not in arrays:
+        raise ConfigError("confidence", rule=f"needs the column '{_CONFIDENCE}'", remedy="add it or drop the option")
+    sure = np.asarray(arrays[_CONFIDENCE])
+    if sure.shape != (len(train),) or sure.dtype.kind not in "fiub":
+        raise DataError(_CONFIDENCE, rule=f"must be numbers of shape ({len(train)},)", received=sure.shape)
+    rows = np.flatnonzero(sure >= least)
+    note = f"only the {len(rows)} of {len(train)} training rows with '{_CONFIDENCE}' of at least {least:g}"
+    return train.take(torch.from_numpy(rows)), (note,)
+
+
+def _class_names(arrays: Mapping[str, Any], splits: tuple[Split, ...]) -> tuple[str, ...]:
+    if "class_names" in arrays:
+        given = np.asarray(arrays["class_names"]).ravel().tolist()
+        names = tuple(n.decode() if isinstance(n, bytes) else str(n) for n in given)
+    else:
+        tables = [t for s in splits for t in (s.truth, s.votes) if t is not None]
+        tops = [int(s.labels.max()) + 1 for s in splits if len(s)]
+        classes = max([*tops, *(t.shape[1] for t in tables)], default=0)
+        # Every class needs a training example, so more classes than that means labels that are not 0..C-1.
+        if classes > len(splits[0]):
+            received = f"a label or table for {classes} classes and {len(splits[0])} training examples"
+            raise DataError("labels", rule="must be numbered from 0", received=received, remedy="renumber the classes")
+        names = tuple(map(str, range(classes)))
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if len(names) < 2 or twice:
+        got = f"'{twice[0]}' twice" if twice else ", ".join(names)
+        raise DataError("class names", rule="must be at least two, all different", received=got)
+    return names

@@ -1,0 +1,116 @@
+"""Batches as a pure function of (seed, step): data on the device, augmented by batch, the same for whoever trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from goodteacher.base.errors import ConfigError, check_choice, check_range
+from goodteacher.base.seeds import torch_stream
+from goodteacher.base.types import Batch
+from goodteacher.data.augment import AUGMENTATIONS, augment, normalise, rotations
+from goodteacher.data.problem import Problem, SplitName
+
+VIEWS = ("weak", "strong", "rotated")
+
+
+class Loader:
+    """Training batches of a problem.
+
+    ``loader.batch(step)`` depends on nothing but the seed and the step, so that arms of a study are paired, a cohort sees
+    what a single run sees, and a resumed run goes on exactly where it stopped.
+
+    Args:
+        problem: its training split is moved to the device once.
+        batch_size: N; the last batch of an epoch is smaller, and left out only if it would hold a single example, which
+            batch normalisation cannot take.
+        seed: of order and augmentation.
+        augmentation: one of `AUGMENTATIONS`, or ``auto`` for the problem's own.
+        views: further views of each image: ``weak`` (a second draw of the augmentation), ``strong`` (RandAugment on top),
+            ``rotated`` (the first view at four angles).
+        device: where the data live.
+
+    Raises:
+        ConfigError: for an augmentation or view that vectors cannot have.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        batch_size: int,
+        seed: int,
+        augmentation: str = "auto",
+        views: frozenset[str] = frozenset(),
+        device: torch.device | str = "cpu",
+    ) -> None:
+        check_range("batch_size", batch_size, low=2)
+        self.augmentation = problem.augment if augmentation == "auto" else augmentation
+        check_choice("augmentation", self.augmentation, AUGMENTATIONS)
+        for view in views:
+            check_choice("view", view, VIEWS)
+        if not problem.is_image and (self.augmentation != "none" or views - {"weak"}):
+            wanted = self.augmentation if self.augmentation != "none" else ", ".join(sorted(views))
+            raise ConfigError(
+                f"view or augmentation '{wanted}'", rule="needs image inputs", received=f"problem '{problem.name}'"
+            )
+        self.seed, self.batch_size, self.views = seed, batch_size, views
+        self.examples = len(problem.train)
+        if self.examples < 2:
+            raise ConfigError(
+                f"training split of '{problem.name}'", rule="needs at least 2 examples", received=self.examples
+            )
+        self.inputs = problem.train.inputs.to(device)
+        self.labels = problem.train.labels.to(device)
+        self.mean, self.std = (s.to(device) for s in problem.statistics)
+        full, rest = divmod(self.examples, batch_size)
+        self.steps_per_epoch = max(1, full + (rest > 1))
+        self._order: tuple[int, Tensor] | None = None
+
+    def order(self, epoch: int) -> Tensor:
+        """Return the permutation of a 0-based epoch, ``(N,)`` int64 on the CPU."""
+        if self._order is None or self._order[0] != epoch:
+            self._order = (epoch, torch.randperm(self.examples, generator=torch_stream(self.seed, "order", epoch)))
+        return self._order[1]
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a 0-based step."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        rows = self.order(epoch)[place * self.batch_size : (place + 1) * self.batch_size].to(self.inputs.device)
+        raw = self.inputs[rows]
+        generator = torch_stream(self.seed, "augmentation", step)
+        inputs = normalise(augment(raw, self.augmentation, generator), self.mean, self.std)
+        views = {}
+        for view in sorted(self.views):
+            views[view] = self._view(view, raw, inputs, torch_stream(self.seed, f"augmentation {view}", step))
+        return Batch(inputs, self.labels[rows], rows, views)
+
+    def _view(self, view: str, raw: Tensor, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        if view == "rotated":
+            return rotations(inputs)
+        kind = "strong" if view == "strong" else self.augmentation
+        return normalise(augment(raw, kind, generator), self.mean, self.std)
+
+
+def plain_batches(
+    problem: Problem, split: SplitName, *, batch_size: int = 512, device: torch.device | str = "cpu"
+) -> Iterator[Batch]:
+    """Yield a split in order, normalised and not augmented.
+
+    Args:
+        problem: where the split and the normalisation come from.
+        split: ``train``, ``validation`` or ``test``.
+        batch_size: N.
+        device: of the batches.
+
+    Yields:
+        Batches whose ``indices`` are rows of the split.
+    """
+    part = problem.split(split)
+    mean, std = (s.to(device) for s in problem.statistics)
+    for start in range(0, len(part), batch_size):
+        rows = torch.arange(start, min(start + batch_size, len(part)))
+        inputs = normalise(part.inputs[rows].to(device), mean, std)
+        yield Batch(inputs, part.labels[rows].to(device), rows.to(device))

@@ -1,0 +1,117 @@
+"""Where problems come from, by name."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from goodteacher.base.errors import ConfigError, suggest
+from goodteacher.data.arrays import npz_problem
+from goodteacher.data.cifar import cifar_problem
+from goodteacher.data.digits import digits_problem
+from goodteacher.data.folder import folder_problem
+from goodteacher.data.gaussian import gaussian_problem
+from goodteacher.data.labels import class_pair, label_subset, merge_classes, symmetric_noise
+from goodteacher.data.problem import Problem
+
+
+@dataclass(frozen=True)
+class Source:
+    """A row of `SOURCES`.
+
+    Attributes:
+        build: makes the problem; its parameters are the source's options.
+        summary: one line for people.
+        needs_root: whether it reads files under a root folder.
+    """
+
+    build: Callable[..., Problem]
+    summary: str
+    needs_root: bool = False
+
+
+SOURCES = {
+    "gaussian": Source(gaussian_problem, "Gaussian clouds whose true label distribution is known exactly"),
+    "digits": Source(digits_problem, "1,797 handwritten digits, 8x8, that come with scikit-learn"),
+    "cifar10": Source(
+        functools.partial(cifar_problem, "cifar10"), "CIFAR-10: 60,000 pictures of 10 classes, 32x32", True
+    ),
+    "cifar100": Source(functools.partial(cifar_problem, "cifar100"), "CIFAR-100: the same of 100 classes", True),
+    "npz": Source(npz_problem, "arrays x_train, y_train, x_test, y_test in an .npz file (option path)"),
+    "folder": Source(folder_problem, "pictures in ROOT/train/CLASS and ROOT/test/CLASS, or in ROOT/CLASS", True),
+}
+
+
+def load(
+    name: str | Path,
+    *,
+    root: str | Path = "data",
+    subset: int | None = None,
+    pair: Sequence[str | int] | None = None,
+    merge: Mapping[str, Sequence[str | int]] | None = None,
+    noise: float | None = None,
+    **options: Any,
+) -> Problem:
+    """Load a problem, and then change its labels in a fixed order: pair or merge, noise, subset.
+
+    Args:
+        name: key of `SOURCES`, an .npz file or a folder of pictures.
+        root: folder of the files, for sources that read any.
+        subset: training examples of each class to keep.
+        pair: two classes to keep.
+        merge: name of each new class and the old ones in it.
+        noise: rate of symmetric label noise on training and validation labels; test stays clean.
+        options: of the source; ``seed`` also seeds subset and noise.
+
+    Returns:
+        The problem.
+
+    Raises:
+        ConfigError: for an unknown source or option.
+        DataError: for missing or damaged files.
+
+    Example:
+        >>> load("gaussian", train=90, validation=30, test=30, subset=10).describe()
+        'gaussian: 30 train / 30 validation / 30 test · 3 classes · 30 · true label distribution known'
+    """
+    build, fixed = _builder(name, Path(root))
+    known = [option for option in inspect.signature(build).parameters if option not in fixed]
+    for option in options:
+        if option not in known:
+            remedy = suggest(option, [*known, "subset", "pair", "merge", "noise"])
+            raise ConfigError(f"option '{option}' of '{name}'", rule="must be a known option", remedy=remedy)
+    if name == "npz" and "path" not in options:
+        raise ConfigError("option 'path' of 'npz'", rule="is required", remedy="or give the file itself as the name")
+    problem = build(**fixed, **options)
+    seed = options.get("seed", 0)
+    if pair is not None and merge is not None:
+        raise ConfigError("pair and merge", rule="cannot both be given")
+    if pair is not None:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise ConfigError("pair", rule="must be a list of two classes", received=repr(pair))
+        problem = class_pair(problem, *pair)
+    if merge is not None:
+        problem = merge_classes(problem, merge)
+    if noise is not None:
+        problem = symmetric_noise(problem, noise, seed=seed, splits=("train", "validation"))
+    return problem if subset is None else label_subset(problem, per_class=subset, seed=seed)
+
+
+def _builder(name: str | Path, root: Path) -> tuple[Callable[..., Problem], dict[str, Any]]:
+    """The function that makes the problem, and the arguments that are settled already."""
+    if name in SOURCES:
+        source = SOURCES[str(name)]
+        return source.build, {"root": root} if source.needs_root else {}
+    path = Path(name)
+    if path.suffix == ".npz":
+        return npz_problem, {"path": path}
+    if path.is_dir():
+        return folder_problem, {"root": path}
+    remedy = f"{suggest(str(name), SOURCES)} (or give the path of an .npz file or of a folder)"
+    raise ConfigError(
+        "problem", rule="must be a known source, an .npz file or a folder", received=repr(str(name)), remedy=remedy
+    )

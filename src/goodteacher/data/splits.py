@@ -1,0 +1,60 @@
+"""Seeded splits that keep every class in both parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from goodteacher.base.errors import DataError, check_range
+from goodteacher.base.seeds import numpy_stream
+
+Rows = npt.NDArray[np.int64]
+
+
+def stratified_split(
+    labels: npt.NDArray[Any], fraction: float, seed: int, *, stream: str = "validation"
+) -> tuple[Rows, Rows]:
+    """Split rows into two parts, class by class.
+
+    Each class draws on its own stream, so that adding or dropping a class leaves the split of the others as it was.
+
+    Args:
+        labels: ``(N,)`` integers.
+        fraction: share of each class that is held out, in (0, 1); rounded, but at least one example is held out and at
+            least one kept wherever a class has two.
+        seed: of the problem.
+        stream: what the split is for; splits of different names are independent.
+
+    Returns:
+        Row numbers kept and row numbers held out, each in ascending order.
+
+    Raises:
+        ConfigError: if ``fraction`` is not in (0, 1).
+        DataError: if ``labels`` is not a vector of integers, or has no class with two examples.
+
+    Example:
+        >>> kept, held_out = stratified_split(np.array([0, 0, 0, 1, 1, 1]), 0.34, seed=0)
+        >>> len(kept), len(held_out)
+        (4, 2)
+    """
+    check_range(f"{stream} fraction", fraction, low=0, high=1, open_low=True, open_high=True)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise DataError(
+            "labels", rule="must be a vector of integers", received=f"{labels.dtype} of shape {labels.shape}"
+        )
+    kept, held_out = [], []
+    for label in np.unique(labels).tolist():
+        rows = numpy_stream(seed, stream, label).permutation(np.flatnonzero(labels == label))
+        count = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
+        held_out.append(rows[:count])
+        kept.append(rows[count:])
+    if sum(map(len, held_out)) == 0:
+        raise DataError(
+            f"{stream} split",
+            rule="needs a class with at least two examples",
+            received=f"{len(labels)} examples of {len(kept)} classes",
+            remedy="give more examples or a ready-made split",
+        )
+    return np.sort(np.concatenate(kept)), np.sort(np.concatenate(held_out))

@@ -1,0 +1,1 @@
+"""Scores of saved outputs: nothing here trains."""

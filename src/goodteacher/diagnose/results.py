@@ -1,0 +1,249 @@
+"""A study's results from its saved outputs: teachers ranked, students compared, predictors judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from goodteacher.base.probability import log_probabilities, log_soften
+from goodteacher.diagnose.calibration import expected_calibration_error
+from goodteacher.diagnose.distance import distance_to_truth, distance_to_votes
+from goodteacher.diagnose.ranking import PREDICTORS, Candidate, Ranked, rank_candidates
+from goodteacher.study.stats import Estimate, holm, mean_interval, paired_difference, spearman, t_test_p
+from goodteacher.study.store import Run, load_study
+from goodteacher.teachers.targets import parse_map
+from goodteacher.train.checkpoint import load_tensors
+from goodteacher.train.infer import quick_scores
+from goodteacher.train.records import read_json
+
+
+@dataclass(frozen=True)
+class StudentRow:
+    """A student arm under a teacher arm, over seeds.
+
+    Attributes:
+        student: arm.
+        teacher: arm, or None for the student alone.
+        accuracy: on test.
+        values: test accuracy a seed.
+        to_baseline: paired difference to the same student under the baseline teacher; None for the baseline itself.
+        to_alone: paired difference to the student alone, where the study has it.
+        holm: p of ``to_baseline`` corrected for all of the study's comparisons to the baseline.
+        extra: other test scores by name, means over seeds.
+    """
+
+    student: str
+    teacher: str | None
+    accuracy: Estimate
+    values: tuple[float, ...]
+    to_baseline: Estimate | None
+    to_alone: Estimate | None
+    holm: float
+    extra: dict[str, float]
+
+
+class Results:
+    """What a study's folder says.
+
+    Args:
+        folder: of the study; runs that are not finished are left out, and counted in ``missing``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store, self.study, self.plan = load_study(folder)
+        problem = self.store.root / "problems" / self.plan["problem"]
+        self.facts: dict[str, Any] = read_json(problem / "facts.json")
+        self.targets: dict[str, Tensor] = load_tensors(problem / "targets.safetensors")
+        planned = [t["run"] for t in self.plan["teachers"]] + [c["run"] for c in self.plan["cells"]]
+        self.missing = [run for run in dict.fromkeys(planned) if not self.store.has(run)]
+        self._runs: dict[str, Run] = {}
+
+    def run(self, run: str) -> Run:
+        """Return a run, read once."""
+        if run not in self._runs:
+            self._runs[run] = self.store.run(run)
+        return self._runs[run]
+
+    @property
+    def baseline(self) -> str | None:
+        """The teacher arm that others are compared to: the study's first."""
+        return next(iter(self.study["teachers"]), None)
+
+    @cached_property
+    def teacher_runs(self) -> dict[str, dict[int, str]]:
+        """Teacher arm to seed to finished run."""
+        arms: dict[str, dict[int, str]] = {
+            arm: {} for arm, spec in self.study["teachers"].items() if spec["table"] is None
+        }
+        for row in self.plan["teachers"]:
+            if row["run"] not in self.missing:
+                arms[row["arm"]][row["seed"]] = row["run"]
+        return {arm: runs for arm, runs in arms.items() if runs}
+
+    def teacher_logits(self, arm: str, seed: int, split: str) -> Tensor:
+        """Return what a teacher arm hands over on a split, after its target map, as logits ``(N, C)``."""
+        spec = self.plan["maps"][arm]
+        table = self.study["teachers"][arm]["table"]
+        if table is not None:
+            rows = self.targets[f"{split}.{table}"].float()
+            logits = log_probabilities(rows / rows.sum(dim=1, keepdim=True))
+            validation = self.targets[f"validation.{table}"].float()
+            fitted = parse_map(spec).fit(
+                log_probabilities(validation / validation.sum(dim=1, keepdim=True)), self.targets["validation.labels"]
+            )
+            return fitted(logits)
+        run = self.run(self.teacher_runs[arm][seed])
+        return run.target_map(spec)(run.outputs(split))
+
+    @cached_property
+    def ranked(self) -> list[Ranked]:
+        """Teacher arms by calibrated held-out Brier, best first, from validation alone."""
+        candidates = []
+        for arm, runs in self.teacher_runs.items():
+            logits = tuple(self.teacher_logits(arm, seed, "validation") for seed in sorted(runs))
+            candidates.append(Candidate(arm, logits, self.targets["validation.labels"]))
+        return rank_candidates(candidates) if candidates else []
+
+    def teacher_test_accuracy(self, arm: str) -> Estimate:
+        """Return a teacher arm's test accuracy over seeds."""
+        labels = self.targets["test.labels"]
+        runs = self.teacher_runs[arm]
+        return mean_interval([quick_scores(self.run(r).outputs("test"), labels)["accuracy"] for r in runs.values()])
+
+    def teaching_temperatures(self) -> list[float]:
+        """Return the temperatures at which students of this study are taught."""
+        found = {1.0}
+        for cell in self.plan["cells"]:
+            if cell["run"] not in self.missing:
+                found |= {
+                    float(o["temperature"]) for o in self.run(cell["run"]).spec["loss"].values() if "temperature" in o
+                }
+        return sorted(found)
+
+    def distances(self, arm: str) -> dict[str, float]:
+        """Return a teacher arm's mean distance to the truth, or to human votes, on test, at each temperature used."""
+        known = next((k for k in ("truth", "votes") if f"test.{k}" in self.targets), None)
+        if known is None:
+            return {}
+        reference = self.targets[f"test.{known}"]
+        measure = distance_to_truth if known == "truth" else distance_to_votes
+        found = {}
+        for temperature in self.teaching_temperatures():
+            rows = [
+                measure(self.teacher_logits(arm, s, "test"), reference, temperature=temperature)
+                for s in self.teacher_runs[arm]
+            ]
+            for name in ("mse", "kl"):
+                found[f"{name}@T={temperature:g}"] = float(np.mean([float(r[name].mean()) for r in rows]))
+        return found
+
+    @cached_property
+    def student_values(self) -> dict[tuple[str, str | None], dict[int, dict[str, float]]]:
+        """(student arm, teacher arm) to seed to test scores, of finished runs."""
+        labels = self.targets["test.labels"]
+        cells: dict[tuple[str, str | None], dict[int, dict[str, float]]] = {}
+        for cell in self.plan["cells"]:
+            if cell["run"] in self.missing:
+                continue
+            logits = self.run(cell["run"]).outputs("test")
+            scores = quick_scores(logits, labels)
+            scores["ece"] = expected_calibration_error(log_soften(logits.double()).exp(), labels)
+            if "test.truth" in self.targets:
+                scores["mse to truth"] = float(distance_to_truth(logits, self.targets["test.truth"])["mse"].mean())
+            cells.setdefault((cell["student"], cell["teacher"]), {})[cell["seed"]] = scores
+        return cells
+
+    @cached_property
+    def students(self) -> list[StudentRow]:
+        """Student arms under each teacher arm, with paired comparisons to the baseline teacher and to the student alone."""
+        values = self.student_values
+        alone = {
+            self.study["students"][s]["model"]
+            if isinstance(self.study["students"][s]["model"], str)
+            else repr(self.study["students"][s]["model"]): s
+            for s, t in values
+            if t is None
+        }
+        p_values, rows = [], []
+        for (student, teacher), seeds in values.items():
+            accuracy = [seeds[s]["accuracy"] for s in sorted(seeds)]
+            model = self.study["students"][student]["model"]
+            single = alone.get(model if isinstance(model, str) else repr(model))
+            to_baseline = (
+                _compare(seeds, values.get((student, self.baseline))) if teacher not in (None, self.baseline) else None
+            )
+            to_alone = _compare(seeds, values.get((single, None))) if teacher is not None and single else None
+            common = values.get((student, self.baseline), {})
+            differences = [seeds[s]["accuracy"] - common[s]["accuracy"] for s in sorted(set(seeds) & set(common))]
+            p_values.append(t_test_p(differences) if to_baseline else float("nan"))
+            names = next(iter(seeds.values()))
+            extra = {n: float(np.mean([v[n] for v in seeds.values()])) for n in names if n != "accuracy"}
+            rows.append((student, teacher, mean_interval(accuracy), tuple(accuracy), to_baseline, to_alone, extra))
+        corrected = holm(p_values)
+        return [StudentRow(*row[:6], holm=p, extra=row[6]) for row, p in zip(rows, corrected, strict=True)]
+
+    @cached_property
+    def points(self) -> pd.DataFrame:
+        """One row a teacher arm and student arm: each predictor (mean over seeds) and the students' test accuracy."""
+        rows = []
+        scores = {r.name: r.scores for r in self.ranked}
+        for row in self.students:
+            if row.teacher in scores:
+                rows.append(
+                    {
+                        "student": row.student,
+                        "teacher": row.teacher,
+                        **scores[row.teacher],
+                        "student_accuracy": row.accuracy.mean,
+                        "low": row.accuracy.low,
+                        "high": row.accuracy.high,
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def predictors(self) -> dict[str, Estimate]:
+        """Rank correlation of each predictor with student accuracy over teacher arms; positive means it predicts."""
+        points = self.points
+        if points.empty:
+            return {}
+        # Students of different kinds differ in level: each is compared with its own mean.
+        level = points["student_accuracy"] - points.groupby("student")["student_accuracy"].transform("mean")
+        found = {}
+        for name in PREDICTORS:
+            sign = 1 if name == "accuracy" else -1
+            found[name] = spearman((sign * points[name]).tolist(), level.tolist())
+        return found
+
+    def reliability_logits(self, arm: str) -> tuple[Tensor, Tensor]:
+        """Return a teacher arm's validation logits of all seeds, joined, with their labels."""
+        logits = torch.cat([self.teacher_logits(arm, s, "validation") for s in self.teacher_runs[arm]])
+        return logits, self.targets["validation.labels"].repeat(len(self.teacher_runs[arm]))
+
+    def alarms(self) -> list[str]:
+        """Return what was shouted while training, of all runs of the study."""
+        planned = [t["run"] for t in self.plan["teachers"]] + [c["run"] for c in self.plan["cells"]]
+        return [
+            alarm
+            for run in dict.fromkeys(planned)
+            if run not in self.missing
+            for alarm in self.run(run).result["alarms"]
+        ]
+
+
+def _compare(
+    own: Mapping[int, Mapping[str, float]], other: Mapping[int, Mapping[str, float]] | None
+) -> Estimate | None:
+    common = sorted(set(own) & set(other or {}))
+    if not common or other is None:
+        return None
+    return paired_difference([own[s]["accuracy"] for s in common], [other[s]["accuracy"] for s in common])

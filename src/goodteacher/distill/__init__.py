@@ -1,0 +1,1 @@
+"""What carries a teacher's q to the student."""

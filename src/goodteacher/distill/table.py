@@ -1,0 +1,90 @@
+"""The table of methods. A literal, so that a name can be searched for.
+
+Every method is γ times cross-entropy to the label plus its own terms. Standing alone, `kd` takes γ = 0.1 and α = 0.9; as a
+part of a sum (``crd + kd``) both are 1, as in the benchmark of Tian et al. (2020).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from goodteacher.base.compose import LossRow, Setting, Spec, build_parts, join, parse
+from goodteacher.base.errors import ConfigError
+from goodteacher.base.types import Loss, Needs
+from goodteacher.distill.labels import HardLabels
+from goodteacher.distill.logits import KD
+
+
+@dataclass(frozen=True)
+class MethodRow(LossRow):
+    """A row of the table of methods.
+
+    Attributes:
+        gamma: weight of cross-entropy to the label when the method stands alone.
+    """
+
+    gamma: float = 1.0
+
+
+METHODS: dict[str, MethodRow] = {
+    "none": MethodRow(HardLabels, "the student alone", gamma=0.0),
+    "kd": MethodRow(KD, "Hinton, Vinyals & Dean (2015)", joined={"alpha": 1.0}, gamma=0.1),
+}
+
+
+def build_method(spec: Spec, setting: Setting) -> Loss:
+    """Return the method a user named, with its share of the label's cross-entropy.
+
+    Args:
+        spec: ``"kd"``, ``"crd + kd"``, or a mapping from names to options; each part also takes ``gamma``.
+        setting: classes, examples and tapped shapes.
+
+    Returns:
+        The loss.
+
+    Raises:
+        ConfigError: for an unknown name or option, parts that disagree on γ, or ``none`` in a sum.
+
+    Example:
+        >>> build_method("kd", Setting(classes=10)).needs.uses_teacher
+        True
+    """
+    parts, gamma = parse_method(spec)
+    if list(parts) == ["none"]:
+        return HardLabels(gamma)
+    losses = build_parts(parts, METHODS, setting)
+    return join([HardLabels(gamma), *losses] if gamma > 0 else losses)
+
+
+def parse_method(spec: Spec) -> tuple[dict[str, dict[str, Any]], float]:
+    """Return a method's parts with their options, and γ."""
+    written: dict[str, dict[str, Any]] = {}
+    gammas = set()
+    if isinstance(spec, str):
+        parts = parse(spec, METHODS, "method")
+    else:
+        for name, options in spec.items():
+            written[name] = dict(options or {})
+            if "gamma" in written[name] and name != "none":
+                gammas.add(float(written[name].pop("gamma")))
+        parts = parse(written, METHODS, "method")
+    if "none" in parts and len(parts) > 1:
+        raise ConfigError("method 'none'", rule="is the student alone", received=f"a sum of {len(parts)} methods")
+    if len(gammas) > 1:
+        raise ConfigError("gamma", rule="is one weight for the whole sum", received=f"{sorted(gammas)}")
+    alone = next(iter(parts))
+    default = parts[alone].get("gamma", 1.0) if alone == "none" else METHODS[alone].gamma if len(parts) == 1 else 1.0
+    return parts, gammas.pop() if gammas else default
+
+
+def needs_teacher(spec: Spec) -> bool:
+    """Say whether a method has any use for a teacher."""
+    return list(parse_method(spec)[0]) != ["none"]
+
+
+def describe_needs(needs: Needs) -> str:
+    """Return a method's needs in words, for ``goodteacher list methods``."""
+    words = [f"student {tap}" for tap in sorted(needs.student)] + [f"teacher {tap}" for tap in sorted(needs.teacher)]
+    words += sorted(needs.views) + (["one row an example"] if needs.examples else []) + sorted(needs.preparation)
+    return ", ".join(words) or "logits"

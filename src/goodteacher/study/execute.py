@@ -1,0 +1,162 @@
+"""Execute a plan: group its runs into cohorts, train what is not finished, go on after a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+
+from goodteacher.base.errors import GoodteacherError
+from goodteacher.data.problem import Problem
+from goodteacher.study.cohort import News, Outcome, train_cohort
+from goodteacher.study.plan import Facts, Plan, RunSpec
+from goodteacher.study.store import Store
+from goodteacher.train.checkpoint import load_checkpoint
+
+# Networks in one cohort: enough to share batches and teachers, few enough for memory.
+MAX_COHORT = 32
+
+
+@dataclass
+class Summary:
+    """What an execution did.
+
+    Attributes:
+        finished: ids trained now.
+        reused: ids that were finished before.
+        failed: id to reason, those left out because their teacher failed among them.
+    """
+
+    finished: list[str] = field(default_factory=list)
+    reused: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def facts_of(problem: Problem) -> Facts:
+    """Return what a plan must know of a problem."""
+    return Facts(
+        problem.fingerprint,
+        problem.classes,
+        problem.input_shape,
+        len(problem.train),
+        problem.is_image,
+        problem.train.truth is not None,
+        problem.train.votes is not None,
+    )
+
+
+def ready_cohorts(plan: Plan, store: Store, waiting: set[str]) -> list[list[RunSpec]]:
+    """Return cohorts of waiting runs whose teachers are finished.
+
+    Runs go together that share seed, epochs, batch size and augmentation, and that stand at the same step.
+
+    Args:
+        plan: the study's.
+        store: says what is finished and how far checkpoints are.
+        waiting: ids not yet finished nor failed.
+
+    Returns:
+        Cohorts, in the plan's order.
+    """
+    groups: dict[tuple[object, ...], list[RunSpec]] = {}
+    steps: dict[str, int] = {}
+    for run, spec in plan.runs.items():
+        if run not in waiting:
+            continue
+        teacher = spec.teaching.run if spec.teaching else None
+        if teacher is not None and not store.has(teacher):
+            continue
+        if spec.training_id not in steps:
+            steps[spec.training_id] = _checkpoint_step(store, spec)
+        recipe = spec.recipe
+        key = (spec.seed, recipe["epochs"], recipe["batch_size"], recipe["augment"], steps[spec.training_id])
+        groups.setdefault(key, []).append(spec)
+    cohorts = []
+    for specs in groups.values():
+        by_training: dict[str, list[RunSpec]] = {}
+        for spec in specs:
+            by_training.setdefault(spec.training_id, []).append(spec)
+        units = list(by_training.values())
+        for start in range(0, len(units), MAX_COHORT):
+            cohorts.append([spec for unit in units[start : start + MAX_COHORT] for spec in unit])
+    return cohorts
+
+
+def _checkpoint_step(store: Store, spec: RunSpec) -> int:
+    state = load_checkpoint(store.training_folder(spec.training_id) / "checkpoint.pt")
+    return int(state["step"]) if state else 0
+
+
+def execute(
+    plan: Plan, problem: Problem, store: Store, *, device: str = "cpu", engine: str = "local", workers: int = 2
+) -> Generator[News, None, Summary]:
+    """Train every run of a plan that is not finished.
+
+    Args:
+        plan: from `plan_study`.
+        problem: the data it was planned for.
+        store: where runs go.
+        device: to train on.
+        engine: ``local`` trains one cohort after another, ``processes`` several at a time, ``ray`` on a Ray cluster.
+        workers: of the engines that have any.
+
+    Yields:
+        News.
+
+    Returns:
+        What was done.
+    """
+    from goodteacher.study.engines import open_engine
+
+    store.add_problem(problem, plan.facts.fingerprint)
+    store.add_study(plan)
+    summary = Summary(reused=[run for run in plan.runs if store.has(run)])
+    waiting = set(plan.runs) - set(summary.reused)
+    if summary.reused:
+        yield News("line", text=f"{len(summary.reused)} of {len(plan.runs)} runs are finished already")
+    labels = plan.labels()
+    with open_engine(engine, workers, problem, store, device) as run_cohorts:
+        under_way: set[str] = set()
+        for item in run_cohorts(lambda: _next_cohorts(plan, store, waiting, under_way), labels):
+            if isinstance(item, News):
+                yield item
+                continue
+            _take_in(item, summary, waiting, under_way)
+            for run in _orphans(plan, summary, waiting):
+                waiting.discard(run)
+                summary.failed[run] = "left out because its teacher failed"
+                yield News("failed", labels[run], summary.failed[run], runs=(run,))
+    return summary
+
+
+def _next_cohorts(plan: Plan, store: Store, waiting: set[str], under_way: set[str]) -> list[list[RunSpec]]:
+    cohorts = ready_cohorts(plan, store, waiting - under_way)
+    under_way |= {spec.id for cohort in cohorts for spec in cohort}
+    return cohorts
+
+
+def _take_in(outcome: Outcome, summary: Summary, waiting: set[str], under_way: set[str]) -> None:
+    summary.finished += outcome.finished
+    summary.failed |= outcome.failed
+    done = {*outcome.finished, *outcome.failed}
+    waiting -= done
+    under_way -= done
+
+
+def _orphans(plan: Plan, summary: Summary, waiting: set[str]) -> list[str]:
+    def teacher(run: str) -> str | None:
+        teaching = plan.runs[run].teaching
+        return teaching.run if teaching else None
+
+    return [run for run in plan.runs if run in waiting and teacher(run) in summary.failed]
+
+
+def train_one_cohort(
+    cohort: list[RunSpec], labels: dict[str, str], problem: Problem, store: Store, device: str
+) -> Generator[News, None, Outcome]:
+    """Train a cohort; an error that is nobody's bug fails its runs and not the study."""
+    try:
+        return (yield from train_cohort(cohort, labels, problem, store, device))
+    except GoodteacherError as error:
+        for spec in cohort:
+            yield News("failed", labels[spec.id], str(error), runs=(spec.id,))
+        return Outcome(failed={spec.id: str(error) for spec in cohort})

@@ -1,0 +1,195 @@
+"""Statistics of a study: intervals, paired differences by seed, exact permutation p, correction for many comparisons."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from goodteacher.base.errors import ConfigError
+from goodteacher.base.seeds import numpy_stream
+
+LEVEL = 0.95
+EXACT_UP_TO = 16  # 65,536 sign patterns; above that, as many are drawn
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its interval.
+
+    Attributes:
+        mean: of the values.
+        low: lower end of the interval; NaN if n is 1.
+        high: upper end.
+        n: values.
+        p: two-sided p of "the mean is zero", for differences; NaN if n is 1.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    p: float = float("nan")
+
+    @property
+    def half(self) -> float:
+        """Half the interval's width."""
+        return (self.high - self.low) / 2
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether zero lies outside the interval."""
+        return self.low > 0 or self.high < 0
+
+
+def mean_interval(values: Sequence[float], *, level: float = LEVEL, kind: str = "t") -> Estimate:
+    r"""Return a mean with its interval.
+
+    .. math:: \bar x \pm t_{n-1} \, s / \sqrt n
+
+    Args:
+        values: one a seed, or one an example.
+        level: of confidence.
+        kind: ``t``, or ``bootstrap`` (percentiles of resampled means; for many values of any distribution).
+
+    Returns:
+        The estimate; without an interval if there is one value.
+
+    Raises:
+        ConfigError: for no values or an unknown kind.
+
+    Example:
+        >>> e = mean_interval([1.0, 2.0, 3.0]); round(e.mean, 2), round(e.low, 2), round(e.high, 2)
+        (2.0, -0.48, 4.48)
+    """
+    x = np.asarray(values, dtype=float)
+    if x.size == 0:
+        raise ConfigError("a mean", rule="needs at least one value", received="none")
+    mean = float(x.mean())
+    if x.size == 1:
+        return Estimate(mean, float("nan"), float("nan"), 1)
+    if kind == "t":
+        half = float(stats.t.ppf((1 + level) / 2, x.size - 1) * x.std(ddof=1) / np.sqrt(x.size))
+        return Estimate(mean, mean - half, mean + half, x.size)
+    if kind != "bootstrap":
+        raise ConfigError("kind of interval", rule="must be 't' or 'bootstrap'", received=repr(kind))
+    rng = numpy_stream(0, "bootstrap")
+    means = np.array([x[rng.integers(x.size, size=x.size)].mean() for _ in range(RESAMPLES if x.size < 1000 else 1000)])
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(mean, float(low), float(high), x.size)
+
+
+def sign_flip_p(differences: Sequence[float]) -> float:
+    r"""Return the two-sided p of "differences are symmetric about zero", exact up to 16 of them.
+
+    .. math:: p = \frac{1}{2^n} \#\{ s \in \{\pm 1\}^n : |\textstyle\sum_i s_i d_i| \ge |\sum_i d_i| \}
+
+    Args:
+        differences: paired, one a seed.
+
+    Returns:
+        p in [2^(1-n), 1]: five seeds cannot give less than 0.0625.
+
+    Example:
+        >>> sign_flip_p([1.0, 2.0, 3.0, 4.0, 5.0])
+        0.0625
+
+    Source: Fisher (1935), section 21.
+    """
+    d = np.asarray(differences, dtype=float)
+    observed = abs(d.sum()) * (1 - 1e-12)
+    if d.size <= EXACT_UP_TO:
+        signs = np.array(list(itertools.product((-1.0, 1.0), repeat=d.size)))
+        return float((np.abs(signs @ d) >= observed).mean())
+    draws = numpy_stream(0, "sign flips").choice([-1.0, 1.0], size=(2**EXACT_UP_TO - 1, d.size))
+    # The pattern observed counts among the draws, so that p is never zero.
+    return float(((np.abs(draws @ d) >= observed).sum() + 1) / 2**EXACT_UP_TO)
+
+
+def paired_difference(a: Sequence[float], b: Sequence[float], *, level: float = LEVEL) -> Estimate:
+    """Return the mean of ``a - b`` paired by seed, its t interval and exact sign-flip p.
+
+    Args:
+        a: values, in the order of seeds.
+        b: values, in the same order.
+        level: of confidence.
+
+    Returns:
+        The estimate.
+
+    Raises:
+        ConfigError: if the lengths differ.
+    """
+    if len(a) != len(b):
+        raise ConfigError("paired values", rule="must be as many on both sides", received=f"{len(a)} and {len(b)}")
+    differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
+    estimate = mean_interval(differences.tolist(), level=level)
+    p = sign_flip_p(differences.tolist()) if len(differences) > 1 else float("nan")
+    return Estimate(estimate.mean, estimate.low, estimate.high, estimate.n, p)
+
+
+def t_test_p(differences: Sequence[float]) -> float:
+    """Return the two-sided p of a paired t test; NaN for one value, 1 where nothing differs at all."""
+    d = np.asarray(differences, dtype=float)
+    if d.size < 2:
+        return float("nan")
+    if d.std(ddof=1) == 0:
+        return 1.0 if d.mean() == 0 else 0.0
+    return float(stats.ttest_1samp(d, 0.0).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p values corrected for having looked at all of them; NaN stays NaN and does not count.
+
+    Args:
+        p_values: uncorrected.
+
+    Returns:
+        Corrected, in the same order, never above 1.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+
+    Source: Holm (1979).
+    """
+    known = [(p, i) for i, p in enumerate(p_values) if not np.isnan(p)]
+    corrected = [float("nan")] * len(p_values)
+    running = 0.0
+    for rank, (p, i) in enumerate(sorted(known)):
+        running = max(running, min(1.0, p * (len(known) - rank)))
+        corrected[i] = round(running, 15)
+    return corrected
+
+
+def spearman(x: Sequence[float], y: Sequence[float], *, level: float = LEVEL) -> Estimate:
+    """Return the rank correlation with a bootstrap interval over pairs.
+
+    Args:
+        x: a predictor, one value a teacher.
+        y: what came of it.
+        level: of confidence.
+
+    Returns:
+        The estimate; all NaN for fewer than 4 pairs or a constant side.
+
+    Source: Spearman (1904); the interval by Efron's percentiles.
+    """
+    a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    nan = float("nan")
+    if a.size < 4 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return Estimate(nan, nan, nan, int(a.size))
+    rho = stats.spearmanr(a, b)
+    rng = numpy_stream(0, "bootstrap")
+    resampled = []
+    for _ in range(2000):
+        rows = rng.integers(a.size, size=a.size)
+        if np.ptp(a[rows]) > 0 and np.ptp(b[rows]) > 0:
+            ranks = stats.rankdata(a[rows]), stats.rankdata(b[rows])
+            resampled.append(np.corrcoef(*ranks)[0, 1])
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(float(rho.statistic), float(low), float(high), int(a.size), float(rho.pvalue))

@@ -1,0 +1,348 @@
+"""Finished runs on disk, by content hash; a folder appears whole or not at all.
+
+runs/<id>/spec.json result.json records.jsonl model.safetensors outputs/kept.safetensors outputs/last.safetensors maps/
+problems/<fingerprint>/facts.json targets.safetensors
+training/<training id>/checkpoint.pt records.jsonl        (only while training)
+studies/<name>/study.json plan.json report.html ...
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import Tensor, nn
+
+from goodteacher.base.errors import StoreError, suggest
+from goodteacher.data.problem import Problem
+from goodteacher.models.table import build_model
+from goodteacher.study.plan import Plan, RunSpec
+from goodteacher.teachers.targets import Identity, Linear, TargetMap, Temperature, parse_map
+from goodteacher.train.checkpoint import load_tensors, load_weights, save_tensors
+from goodteacher.train.infer import quick_scores
+from goodteacher.train.records import read_json, read_records, write_json
+
+FORMAT = 1
+FITTED = {"Identity": Identity, "Temperature": Temperature, "Linear": Linear}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: one trained network with its outputs.
+
+    Attributes:
+        path: its folder.
+    """
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """Content hash."""
+        return self.path.name
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        """Everything that decided its numbers."""
+        value: dict[str, Any] = _checked_format(self.path / "spec.json")["run"]
+        return value
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        """The checkpoint kept, seconds, precision, alarms, environment."""
+        value: dict[str, Any] = read_json(self.path / "result.json")
+        return value
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """One event an epoch."""
+        return read_records(self.path / "records.jsonl")
+
+    def outputs(self, split: str, *, checkpoint: str = "kept") -> Tensor:
+        """Return the logits ``(N, C)`` of a split by the ``kept`` or the ``last`` checkpoint.
+
+        Raises:
+            StoreError: if they were not saved.
+        """
+        path = self.path / "outputs" / f"{checkpoint}.safetensors"
+        if checkpoint == "last" and not path.exists():
+            path = self.path / "outputs" / "kept.safetensors"
+        tensors = load_tensors(path)
+        if split not in tensors:
+            raise StoreError(
+                f"outputs of run {self.id}", rule=f"hold {', '.join(sorted(tensors))}", received=repr(split)
+            )
+        return tensors[split]
+
+    @cached_property
+    def targets(self) -> dict[str, Tensor]:
+        """Labels, and where known truth and votes, of validation and test: ``validation.labels``, ``test.truth``, ..."""
+        return load_tensors(self.path.parent.parent / "problems" / self.spec["problem"] / "targets.safetensors")
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What is known of its problem."""
+        value: dict[str, Any] = _checked_format(
+            self.path.parent.parent / "problems" / self.spec["problem"] / "facts.json"
+        )
+        return value
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The trained network, a plain `torch.nn.Module` in eval mode."""
+        ((name, options),) = self.spec["model"].items()
+        model = build_model(
+            name, classes=self.facts["classes"], input_shape=tuple(self.facts["input_shape"]), **options
+        )
+        load_weights(model, load_tensors(self.path / "model.safetensors"), f"run {self.id}")
+        return model.eval()
+
+    def target_map(self, spec: Mapping[str, Any]) -> TargetMap:
+        """Return a target map fitted on this run's validation outputs; it is fitted once and kept beside the run."""
+        (name,) = spec
+        path = self.path / "maps" / f"{_short_name(spec)}.json"
+        if path.exists():
+            saved = read_json(path)
+            built: TargetMap = FITTED[saved["kind"]](**saved["state"])
+            return built
+        fitted = parse_map(dict(spec)).fit(self.outputs("validation"), self.targets["validation.labels"])
+        write_json(path, {"kind": type(fitted).__name__, "state": fitted.state(), "spec": dict(spec), "map": name})
+        return fitted
+
+    def describe(self) -> str:
+        """Return one line: id, model, loss, seed."""
+        loss = " + ".join(self.spec["loss"])
+        return f"{self.id}: {self.spec['kind']} {next(iter(self.spec['model']))}, {loss}, seed {self.spec['seed']}"
+
+
+def _short_name(spec: Mapping[str, Any]) -> str:
+    (name,) = spec
+    options = "-".join(f"{k}={v}" for k, v in sorted((spec[name] or {}).items()) if v is not None)
+    return f"{name}-{options}" if options else name
+
+
+def _checked_format(path: Path) -> dict[str, Any]:
+    value: dict[str, Any] = read_json(path)
+    if value.get("format") != FORMAT:
+        raise StoreError(
+            f"store at {path.parent}",
+            rule=f"must have format {FORMAT}",
+            received=value.get("format"),
+            remedy="it was written by another version of goodteacher: use another --out, or that version",
+        )
+    return value
+
+
+class Store:
+    """A folder of runs that studies share.
+
+    Args:
+        root: made if missing.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def has(self, run: str) -> bool:
+        """Say whether a run is finished."""
+        return (self.root / "runs" / run / "result.json").exists()
+
+    def run(self, run: str) -> Run:
+        """Return a finished run.
+
+        Raises:
+            StoreError: if there is none of that id, or it was written in another format.
+        """
+        path = self.root / "runs" / run
+        if not self.has(run):
+            known = [p.name for p in self.runs()]
+            raise StoreError(
+                f"run {run}",
+                rule=f"must be finished in {self.root}",
+                received="nothing there",
+                remedy=suggest(run, known) if known else "the store is empty",
+            )
+        _checked_format(path / "spec.json")
+        return Run(path)
+
+    def runs(self) -> list[Path]:
+        """Return the folders of all finished runs."""
+        folder = self.root / "runs"
+        return sorted(p for p in folder.iterdir() if (p / "result.json").exists()) if folder.exists() else []
+
+    def training_folder(self, training: str) -> Path:
+        """Return the folder of a training under way."""
+        return self.root / "training" / training
+
+    @contextlib.contextmanager
+    def claim(self, trainings: list[str]) -> Iterator[None]:
+        """Hold trainings for this process; the system lets go of them however the process ends.
+
+        Raises:
+            StoreError: if another process is training one of them.
+        """
+        with contextlib.ExitStack() as stack:
+            for training in sorted(trainings):
+                folder = self.training_folder(training)
+                folder.mkdir(parents=True, exist_ok=True)
+                handle = stack.enter_context((folder / "lock").open("w"))
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    raise StoreError(
+                        f"training {training}",
+                        rule="is under way in another process",
+                        remedy="wait for it, or use another --out",
+                    ) from None
+            yield
+
+    def add_problem(self, problem: Problem, fingerprint: str) -> None:
+        """Keep a problem's labels and facts, so that reports need no data."""
+        folder = self.root / "problems" / fingerprint
+        if (folder / "facts.json").exists():
+            _checked_format(folder / "facts.json")
+            return
+        tensors = {}
+        for name in ("validation", "test"):
+            split = problem.split(name)  # type: ignore[arg-type]
+            for field in ("labels", "truth", "votes"):
+                value = getattr(split, field)
+                if value is not None:
+                    tensors[f"{name}.{field}"] = value
+        save_tensors(folder / "targets.safetensors", tensors)
+        facts = {
+            "format": FORMAT,
+            "name": problem.name,
+            "describe": problem.describe(),
+            "classes": problem.classes,
+            "class_names": list(problem.class_names),
+            "input_shape": list(problem.input_shape),
+            "train": len(problem.train),
+            "notes": list(problem.notes),
+        }
+        write_json(folder / "facts.json", facts)
+
+    def add_run(
+        self,
+        spec: RunSpec,
+        *,
+        weights: dict[str, Tensor],
+        outputs: dict[str, dict[str, Tensor]],
+        result: dict[str, Any],
+        records: Path,
+    ) -> Run:
+        """Add a finished run; its folder appears whole.
+
+        Args:
+            spec: what was run.
+            weights: of the kept checkpoint.
+            outputs: ``kept`` and, where it differs, ``last``: logits by split.
+            result: what else is to be known.
+            records: file to copy.
+
+        Returns:
+            The run.
+        """
+        final = self.root / "runs" / spec.id
+        final.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=final.parent, prefix=".new-"))
+        try:
+            write_json(folder / "spec.json", {"format": FORMAT, "run": asdict(spec)})
+            save_tensors(folder / "model.safetensors", weights)
+            for checkpoint, logits in outputs.items():
+                save_tensors(folder / "outputs" / f"{checkpoint}.safetensors", logits)
+            if records.exists():
+                shutil.copyfile(records, folder / "records.jsonl")
+            write_json(folder / "result.json", result)
+            if not self.has(spec.id):
+                if final.exists():
+                    shutil.rmtree(final)
+                folder.chmod(0o755)
+                os.rename(folder, final)  # noqa: PTH104 - the atomic one
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return Run(final)
+
+    def finish_training(self, training: str) -> None:
+        """Remove a training's working folder."""
+        shutil.rmtree(self.training_folder(training), ignore_errors=True)
+
+    def study_folder(self, name: str) -> Path:
+        """Return a study's folder."""
+        return self.root / "studies" / name
+
+    def add_study(self, plan: Plan) -> Path:
+        """Keep a study's plan: arms to run ids. Return its folder."""
+        folder = self.study_folder(plan.study.name)
+        write_json(folder / "study.json", plan.study.model_dump(mode="json"))
+        value = {
+            "format": FORMAT,
+            "problem": plan.facts.fingerprint,
+            "teachers": [{"arm": arm, "seed": seed, "run": run} for (arm, seed), run in plan.teachers.items()],
+            "cells": [asdict(cell) for cell in plan.cells],
+            "maps": plan.maps,
+        }
+        write_json(folder / "plan.json", value)
+        return folder
+
+    def table(self) -> pd.DataFrame:
+        """Return all finished runs as a tidy table: a row a run and checkpoint, with its scores on validation and test."""
+        rows = []
+        for path in self.runs():
+            run = Run(path)
+            _checked_format(path / "spec.json")
+            for checkpoint in ("kept", "last"):
+                scores: dict[str, Any] = {}
+                for split in ("validation", "test"):
+                    logits = run.outputs(split, checkpoint=checkpoint)
+                    named = quick_scores(logits, run.targets[f"{split}.labels"])
+                    scores |= {f"{split}_{k}": v for k, v in named.items()}
+                rows.append(
+                    {
+                        "run": run.id,
+                        "checkpoint": checkpoint,
+                        "kind": run.spec["kind"],
+                        "model": next(iter(run.spec["model"])),
+                        "loss": " + ".join(run.spec["loss"]),
+                        "keep": run.spec["keep"],
+                        "seed": run.spec["seed"],
+                        "problem": run.facts["name"],
+                        "epoch": run.result["epoch"],
+                        "seconds": run.result["seconds"],
+                        **scores,
+                    }
+                )
+        return pd.DataFrame(rows)
+
+
+def load_study(folder: Path) -> tuple[Store, dict[str, Any], dict[str, Any]]:
+    """Return the store, the study and the plan of a study's folder.
+
+    Raises:
+        StoreError: if it is no study's folder, or of another format.
+    """
+    plan = _checked_format(folder / "plan.json")
+    return Store(folder.parent.parent), read_json(folder / "study.json"), plan
+
+
+def find_studies(path: Path) -> list[Path]:
+    """Return the study folders at or below a path a user gave: a study, or a store.
+
+    Raises:
+        StoreError: if there is none.
+    """
+    if (path / "plan.json").exists():
+        return [path]
+    found = sorted(p.parent for p in (path / "studies").glob("*/plan.json"))
+    if not found:
+        raise StoreError(f"folder {path}", rule="must be a study or hold studies", received="no plan.json")
+    return found

@@ -1,0 +1,127 @@
+"""Objectives: what a teacher minimises, each a small frozen object whose fields are its options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from goodteacher.base.compose import Setting
+from goodteacher.base.errors import check_range
+from goodteacher.base.types import Batch, Needs, Output, Progress, Terms
+from goodteacher.teachers import scores
+from goodteacher.teachers.penalties import negative_entropy
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Cross-entropy to the label; see `scores.cross_entropy`."""
+
+    needs: ClassVar[Needs] = Needs()
+
+    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+        """Return the term ``cross_entropy``."""
+        return {"cross_entropy": scores.cross_entropy(student.logits, batch.labels)}
+
+
+@dataclass(frozen=True)
+class Brier:
+    """Brier score of the softmax, on a schedule that also trains many classes; see `scores.brier`.
+
+    At the start, when p = 1/C, the gradient of the score is 2/C times that of cross-entropy, and examples that are
+    confidently wrong have none. Two remedies, both on by default:
+
+    Args:
+        setting: supplies C.
+        scale: what the score is multiplied by.
+        warmup: share of training in which cross-entropy fades linearly into the scaled score, in [0, 1]; afterwards the
+            score alone is minimised.
+        per_class: ``sum`` or ``mean`` over classes.
+    """
+
+    setting: Setting
+    scale: float = 2.0
+    warmup: float = 0.3
+    per_class: scores.PerClass = "sum"
+    needs: ClassVar[Needs] = Needs()
+    stall_advice: ClassVar[str] = "raise the objective's warmup or scale, or use per_class: sum"
+
+    def __post_init__(self) -> None:
+        check_range("scale", self.scale, low=0.0, open_low=True)
+        check_range("warmup", self.warmup, low=0.0, high=1.0)
+
+    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+        """Return the term ``brier`` and, while warming up, ``cross_entropy``."""
+        share = 1.0 if self.warmup == 0 else min(1.0, progress.fraction / self.warmup)
+        score = scores.brier(student.logits, batch.labels, per_class=self.per_class)
+        if share == 1.0:
+            return {"brier": self.scale * score}
+        return {
+            "brier": share * self.scale * score,
+            "cross_entropy": (1 - share) * scores.cross_entropy(student.logits, batch.labels),
+        }
+
+
+@dataclass(frozen=True)
+class BrierLogits:
+    """Squared error of the raw logits; hand its outputs over through the map ``linear``; see `scores.brier_logits`."""
+
+    target: float = 1.0
+    true_weight: float = 1.0
+    per_class: scores.PerClass = "mean"
+    needs: ClassVar[Needs] = Needs()
+    stall_advice: ClassVar[str] = "use per_class: sum, or target: 30 and true_weight: 15 for hundreds of classes"
+
+    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+        """Return the term ``brier_logits``."""
+        score = scores.brier_logits(
+            student.logits, batch.labels, target=self.target, true_weight=self.true_weight, per_class=self.per_class
+        )
+        return {"brier_logits": score}
+
+
+@dataclass(frozen=True)
+class LabelSmoothing:
+    """Cross-entropy to the smoothed label; see `scores.cross_entropy`."""
+
+    smoothing: float = 0.1
+    needs: ClassVar[Needs] = Needs()
+
+    def __post_init__(self) -> None:
+        check_range("smoothing", self.smoothing, low=0.0, high=1.0, open_high=True)
+
+    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+        """Return the term ``label_smoothing``."""
+        return {"label_smoothing": scores.cross_entropy(student.logits, batch.labels, smoothing=self.smoothing)}
+
+
+@dataclass(frozen=True)
+class ConfidencePenalty:
+    """Cross-entropy minus β times the entropy of the prediction; see `penalties.negative_entropy`."""
+
+    beta: float = 0.1
+    needs: ClassVar[Needs] = Needs()
+
+    def __post_init__(self) -> None:
+        check_range("beta", self.beta, low=0.0)
+
+    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+        """Return the terms ``cross_entropy`` and ``negative_entropy``."""
+        return {
+            "cross_entropy": scores.cross_entropy(student.logits, batch.labels),
+            "negative_entropy": self.beta * negative_entropy(student.logits),
+        }
+
+
+@dataclass(frozen=True)
+class Focal:
+    """Focal loss; see `scores.focal`."""
+
+    gamma: float = 2.0
+    needs: ClassVar[Needs] = Needs()
+
+    def __post_init__(self) -> None:
+        check_range("gamma", self.gamma, low=0.0)
+
+    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+        """Return the term ``focal``."""
+        return {"focal": scores.focal(student.logits, batch.labels, gamma=self.gamma)}

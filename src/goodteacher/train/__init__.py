@@ -1,0 +1,1 @@
+"""The one training loop, and what keeps it fast, exact and interruptible."""

@@ -1,0 +1,267 @@
+"""A learner: one network with its loss and optimiser, the unit the loop trains."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from goodteacher.base.errors import TrainingError, trusted_values
+from goodteacher.base.seeds import derive
+from goodteacher.base.types import Batch, FrozenTeacher, Loss, Needs, Output, Progress, Terms, auxiliary
+from goodteacher.data.problem import Problem
+from goodteacher.models.features import TappedModel, Taps
+from goodteacher.train.checkpoint import load_checkpoint, save_checkpoint
+from goodteacher.train.config import Recipe
+from goodteacher.train.infer import predict, quick_scores
+from goodteacher.train.optim import build_optimizer, learning_rate
+from goodteacher.train.precision import Precision, autocast, lay_out
+from goodteacher.train.records import Records
+
+Weights = dict[str, Tensor]
+# The guard looks at losses in groups on an accelerator: one synchronisation in 50 steps instead of one a step.
+GUARD_STEPS = {"cpu": 1}
+DEFAULT_GUARD_STEPS = 50
+STALL_EPOCHS = 3
+
+
+@dataclass
+class Kept:
+    """The weights a rule keeps so far, and why."""
+
+    epoch: int
+    score: float
+    weights: Weights
+
+
+class Learner:
+    """A network in training.
+
+    Args:
+        name: for people.
+        model: trained in place.
+        loss: objective or method.
+        recipe: optimiser, schedule and precision.
+        seed: of dropout and of the loss's own draws.
+        keeps: rules for checkpoints, chosen on validation.
+        teacher: frozen, for a loss that needs one.
+        taps: where the network is read.
+        precision: decided beforehand.
+        folder: where the checkpoint and the records lie, or None to keep nothing on disk.
+        device: where to train.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: nn.Module,
+        loss: Loss,
+        recipe: Recipe,
+        *,
+        seed: int = 0,
+        keeps: tuple[str, ...] = ("last",),
+        teacher: FrozenTeacher | None = None,
+        taps: Taps | None = None,
+        precision: Precision = "fp32",
+        folder: Path | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.name, self.loss, self.recipe, self.seed, self.teacher = name, loss, recipe, seed, teacher
+        self.precision, self.folder, self.device = precision, folder, torch.device(device)
+        self.model = lay_out(model.to(self.device))
+        self.tapped = TappedModel(self.model, taps)
+        self.auxiliary = auxiliary(loss)
+        if self.auxiliary is not None:
+            self.auxiliary.to(self.device)
+        self.optimizer = build_optimizer(recipe, [self.model, *([self.auxiliary] if self.auxiliary else [])])
+        self.average = copy.deepcopy(self.model).requires_grad_(False) if recipe.ema else None
+        self.keeps = dict.fromkeys(keeps) | {}
+        self.kept: dict[str, Kept] = {}
+        self.step = 0
+        self.seconds = 0.0
+        self.alarms: list[str] = []
+        self._pending: list[tuple[int, tuple[str, ...], Tensor]] = []
+        self._sums: dict[str, float] = {}
+        self._guard_steps = GUARD_STEPS.get(self.device.type, DEFAULT_GUARD_STEPS)
+
+    @property
+    def needs(self) -> Needs:
+        """What the loop must serve this learner."""
+        return self.loss.needs
+
+    @property
+    def final_model(self) -> nn.Module:
+        """The network that is evaluated and kept: the average of the weights where the recipe asks for one."""
+        return self.average if self.average is not None else self.model
+
+    def train_step(self, batch: Batch, teacher: Output | None, progress: Progress, steps: int) -> None:
+        """Take one optimiser step on a batch.
+
+        Raises:
+            TrainingError: if a part of the loss is not finite.
+        """
+        start = time.perf_counter()
+        # Dropout's draws are this learner's own, whoever else trains in the cohort.
+        torch.manual_seed(derive(self.seed, "dropout", self.step))
+        self.model.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe, self.step, steps)
+        terms = self._terms(batch, teacher, progress)
+        total = torch.stack([term.float() for term in terms.values()]).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        if self.recipe.clip is not None:
+            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, self.recipe.clip)
+        self.optimizer.step()
+        if self.average is not None:
+            self._update_average()
+        self._pending.append((self.step, tuple(terms), torch.stack([t.detach().float() for t in terms.values()])))
+        self.step += 1
+        if len(self._pending) >= self._guard_steps:
+            self.settle()
+        self.seconds += time.perf_counter() - start
+
+    def _terms(self, batch: Batch, teacher: Output | None, progress: Progress) -> Terms:
+        needs = self.needs
+        with autocast(self.device, self.precision):
+            output = self.tapped(batch.inputs, needs.student)
+            if needs.views:
+                views = {name: self.tapped(batch.views[name], needs.student) for name in sorted(needs.views)}
+                output = Output(
+                    output.logits, output.embedding, output.stages, output.pre_activations, output.stem, views
+                )
+        with trusted_values():
+            return self.loss(output, teacher, batch, progress)
+
+    def _update_average(self) -> None:
+        assert self.average is not None and self.recipe.ema is not None
+        # The usual ramp: an average of few steps must not remember the random start.
+        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for mean, value in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
+                if mean.is_floating_point():
+                    mean.lerp_(value, 1 - decay)
+                else:
+                    mean.copy_(value)
+
+    def settle(self) -> None:
+        """Look at the losses since the last look: add them up, and stop at the first that is not finite.
+
+        Raises:
+            TrainingError: naming the step and the part of the loss.
+        """
+        for step, names, values in self._pending:
+            for name, value in zip(names, values.tolist(), strict=True):
+                if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 - NaN is unlike itself
+                    raise TrainingError(
+                        f"training of {self.name}",
+                        rule=f"stopped at step {step + 1} because the loss '{name}' is not finite",
+                        received=value,
+                        remedy="lower lr, set clip: 1.0, or use precision: fp32",
+                    )
+                self._sums[name] = self._sums.get(name, 0.0) + value
+        self._pending.clear()
+
+    def end_epoch(self, problem: Problem, steps_per_epoch: int, epochs: int) -> dict[str, Any]:
+        """Close an epoch: mean losses, scores on validation, checkpoints to keep; return and record the event."""
+        self.settle()
+        epoch = self.step // steps_per_epoch
+        event: dict[str, Any] = {
+            "epoch": epoch,
+            "step": self.step,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "loss": {name: total / steps_per_epoch for name, total in self._sums.items()},
+            "seconds": round(self.seconds, 3),
+        }
+        self._sums = {}
+        wanted_epoch = any(rule == f"epoch={epoch}" for rule in self.keeps)
+        if epoch % self.recipe.evaluate_every == 0 or epoch == epochs or wanted_epoch:
+            logits = predict(self.final_model, problem, "validation", precision=self.precision, device=self.device)
+            labels = problem.validation.labels
+            event["validation"] = scores = quick_scores(logits, labels)
+            self._keep(epoch, scores, last=epoch == epochs)
+            alarm = self._stalled(epoch, scores["accuracy"], labels)
+            if alarm:
+                event["alarm"] = alarm
+                self.alarms.append(alarm)
+        if self.folder is not None:
+            Records(self.folder / "records.jsonl").append(event)
+        return event
+
+    def _keep(self, epoch: int, scores: dict[str, float], *, last: bool) -> None:
+        for rule in self.keeps:
+            before = self.kept.get(rule)
+            if rule.startswith("best_"):
+                name = rule.removeprefix("best_")
+                score = -scores[name] if name == "accuracy" else scores[name]
+                better = before is None or score < before.score
+            else:
+                score, better = 0.0, (last if rule == "last" else rule == f"epoch={epoch}")
+            if better:
+                self.kept[rule] = Kept(epoch, score, _copy_weights(self.final_model))
+
+    def _stalled(self, epoch: int, accuracy: float, labels: Tensor) -> str | None:
+        """Return an alarm for a network still at chance, said once, or None."""
+        chance = float(torch.bincount(labels).max()) / len(labels)
+        slack = 2 * (chance * (1 - chance) / len(labels)) ** 0.5
+        if epoch < STALL_EPOCHS or self.alarms or accuracy > chance + slack:
+            return None
+        advice = getattr(self.loss, "stall_advice", "") or "raise lr or train longer"
+        return (
+            f"{self.name} has learnt nothing: validation accuracy {accuracy:.1%} after {epoch} epochs, "
+            f"chance is {chance:.1%}; {advice}"
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Return everything needed to go on bit-identically."""
+        self.settle()
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "auxiliary": self.auxiliary.state_dict() if self.auxiliary is not None else {},
+            "average": self.average.state_dict() if self.average is not None else {},
+            "sums": self._sums,
+            "alarms": self.alarms,
+            "precision": self.precision,
+            "kept": {r: {"epoch": k.epoch, "score": k.score, "weights": k.weights} for r, k in self.kept.items()},
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a state."""
+        self.step, self.seconds, self._sums, self.alarms = (
+            state["step"],
+            state["seconds"],
+            state["sums"],
+            state["alarms"],
+        )
+        self.precision = state["precision"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.auxiliary is not None:
+            self.auxiliary.load_state_dict(state["auxiliary"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.kept = {r: Kept(k["epoch"], k["score"], k["weights"]) for r, k in state["kept"].items()}
+
+    def save(self) -> None:
+        """Write the checkpoint, where there is a folder for it."""
+        if self.folder is not None:
+            save_checkpoint(self.folder / "checkpoint.pt", self.state())
+
+    def resume(self) -> None:
+        """Go on from the checkpoint, where there is one."""
+        state = load_checkpoint(self.folder / "checkpoint.pt") if self.folder is not None else None
+        if state is not None:
+            self.restore(state)
+
+
+def _copy_weights(model: nn.Module) -> Weights:
+    return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}

@@ -1,0 +1,142 @@
+"""The only training loop: a cohort of learners shares batches, and each frozen teacher runs once a batch for all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from goodteacher.base.errors import ConfigError, GoodteacherError, TrainingError
+from goodteacher.base.types import Progress
+from goodteacher.data.loader import Loader
+from goodteacher.data.problem import Problem
+from goodteacher.train.frozen import answer_all
+from goodteacher.train.learner import Learner
+
+CHECKPOINT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What the loop says after a step.
+
+    Attributes:
+        step: steps done.
+        steps: of the whole training.
+        events: at the end of an epoch, each learner's record by name.
+        failures: learners that stopped in this step, with the reason.
+    """
+
+    step: int
+    steps: int
+    events: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failures: dict[str, GoodteacherError] = field(default_factory=dict)
+
+
+class StopRequest:
+    """Whether somebody asked for an orderly stop."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def request(self, *_: object) -> None:
+        """Ask once: training stops after the step under way. Ask twice: it stops at once."""
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+@contextlib.contextmanager
+def orderly_stop() -> Iterator[StopRequest]:
+    """Turn Ctrl-C and SIGTERM into a request inside the block; other threads than the main one cannot be asked."""
+    stop = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {s: signal.signal(s, stop.request) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def fit(
+    learners: Sequence[Learner],
+    loader: Loader,
+    problem: Problem,
+    *,
+    epochs: int,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> Generator[Tick, None, list[Learner]]:
+    """Train a cohort, yielding a `Tick` a step and returning the learners that finished.
+
+    A learner whose loss is not finite stops alone; the others go on. On Ctrl-C or SIGTERM the step under way is finished,
+    checkpoints are written, and `KeyboardInterrupt` is raised.
+
+    Args:
+        learners: all at the same step (0, or that of their checkpoints).
+        loader: the shared batches.
+        problem: for validation.
+        epochs: to train in all.
+        checkpoint_seconds: between checkpoints.
+
+    Yields:
+        One tick a step.
+
+    Returns:
+        The learners that finished.
+
+    Raises:
+        ConfigError: if the learners are not at the same step, or one needs a view that the loader does not make.
+        KeyboardInterrupt: after checkpoints are written.
+    """
+    _check_cohort(learners, loader)
+    steps = epochs * loader.steps_per_epoch
+    alive = list(learners)
+    saved_at = time.monotonic()
+    with orderly_stop() as stop:
+        for step in range(alive[0].step, steps):
+            batch = loader.batch(step)
+            answers = answer_all([(x.teacher, x.needs.teacher) for x in alive if x.teacher is not None], batch)
+            failures: dict[str, GoodteacherError] = {}
+            events: dict[str, dict[str, Any]] = {}
+            for learner in alive:
+                progress = Progress(step, loader.steps_per_epoch, epochs, learner.seed)
+                try:
+                    learner.train_step(batch, answers.get(id(learner.teacher)), progress, steps)
+                    if (step + 1) % loader.steps_per_epoch == 0:
+                        events[learner.name] = learner.end_epoch(problem, loader.steps_per_epoch, epochs)
+                except TrainingError as error:
+                    failures[learner.name] = error
+            alive = [x for x in alive if x.name not in failures]
+            yield Tick(step + 1, steps, events, failures)
+            if stop.requested or (time.monotonic() - saved_at > checkpoint_seconds and step + 1 < steps):
+                for learner in alive:
+                    learner.save()
+                saved_at = time.monotonic()
+            if stop.requested:
+                raise KeyboardInterrupt
+            if not alive:
+                break
+    return alive
+
+
+def _check_cohort(learners: Sequence[Learner], loader: Loader) -> None:
+    if not learners:
+        raise ConfigError("a cohort", rule="needs at least one learner", received="none")
+    names = [x.name for x in learners]
+    if len(set(names)) < len(names):
+        raise ConfigError("learners of a cohort", rule="must have different names", received=names)
+    if len({x.step for x in learners}) > 1:
+        raise ConfigError("learners of a cohort", rule="must be at the same step", received=[x.step for x in learners])
+    for learner in learners:
+        missing = learner.needs.views - loader.views
+        if missing:
+            raise ConfigError(f"views of {learner.name}", rule="must be made by the loader", received=sorted(missing))
+        if learner.needs.uses_teacher and learner.teacher is None:
+            raise ConfigError(f"learner {learner.name}", rule="needs a teacher", received="none")

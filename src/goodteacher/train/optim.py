@@ -1,0 +1,64 @@
+"""Optimiser and learning rate; the rate is a pure function of the share of training done."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from goodteacher.train.config import Recipe
+
+
+def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
+    """Return the learning rate of a 0-based step.
+
+    Args:
+        recipe: lr, schedule, milestones, decay and warmup.
+        step: 0-based.
+        steps: of the whole training.
+
+    Returns:
+        The rate, reached exactly: cosine starts at ``lr`` and would be zero one step after the last.
+
+    Example:
+        >>> [round(learning_rate(Recipe(lr=1.0, schedule="multistep", milestones=(0.5,)), s, 4), 2) for s in range(4)]
+        [1.0, 1.0, 0.1, 0.1]
+    """
+    done = step / steps
+    if done < recipe.warmup:
+        return recipe.lr * (step + 1) / math.ceil(recipe.warmup * steps)
+    if recipe.schedule == "constant":
+        return recipe.lr
+    if recipe.schedule == "multistep":
+        # The drop comes with the first step after the milestone: from epoch 151 for 150 of 240, as RepDistiller has it.
+        return recipe.lr * recipe.decay ** sum(done >= m for m in recipe.milestones)
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (done - recipe.warmup) / (1 - recipe.warmup)))
+
+
+def build_optimizer(recipe: Recipe, modules: Iterable[nn.Module]) -> torch.optim.Optimizer:
+    """Return the optimiser over all parameters of the given modules.
+
+    Args:
+        recipe: optimizer, lr, momentum, nesterov, weight_decay.
+        modules: the network, and a method's own modules, which train at the same rate.
+
+    Returns:
+        SGD or AdamW. AdamW leaves vectors (biases, normalisation) undecayed; SGD decays all, as published recipes do.
+    """
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    if recipe.optimizer == "adamw":
+        groups = [
+            {"params": [p for p in parameters if p.dim() > 1], "weight_decay": recipe.weight_decay},
+            {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW([g for g in groups if g["params"]], lr=recipe.lr, fused=True)
+    return torch.optim.SGD(
+        parameters,
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov and recipe.momentum > 0,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )

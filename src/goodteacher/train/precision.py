@@ -1,0 +1,69 @@
+"""fp32 or bf16 with channels_last: chosen by timing a step of the actual network, never by assumption."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from contextlib import AbstractContextManager
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Precision = Literal["fp32", "bf16"]
+
+
+def autocast(device: torch.device | str, precision: Precision) -> AbstractContextManager[None]:
+    """Return the context a forward pass runs in."""
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def lay_out(model: nn.Module) -> nn.Module:
+    """Return the network with convolution weights in channels_last, the layout batches arrive in."""
+    if any(p.dim() == 4 for p in model.parameters()):
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
+
+
+def step_seconds(model: nn.Module, inputs: Tensor, precision: Precision, repeats: int = 3) -> float:
+    """Return the median time of a forward and backward pass.
+
+    Args:
+        model: copied first, so that nothing of it changes.
+        inputs: ``(N, ...)`` a batch of the size used in training.
+        precision: to time.
+        repeats: timed passes after one to warm up.
+
+    Returns:
+        Seconds.
+    """
+    trial = lay_out(copy.deepcopy(model)).train()
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        with autocast(inputs.device, precision):
+            loss = trial(inputs).float().square().mean()
+        loss.backward()
+        if inputs.is_cuda:
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def choose_precision(model: nn.Module, inputs: Tensor) -> tuple[Precision, dict[str, float]]:
+    """Return the faster precision for a network, and the seconds a step that say so.
+
+    bf16 must win by a tenth: a tie is no reason to compute with 8 bits.
+
+    Args:
+        model: the network.
+        inputs: a batch of the size used in training.
+
+    Returns:
+        The choice and both times.
+    """
+    if not any(isinstance(m, nn.Conv1d | nn.Conv2d) for m in model.modules()) and not inputs.is_cuda:
+        return "fp32", {}  # small matrix products: autocast only adds casts
+    times = {p: step_seconds(model, inputs, p) for p in ("fp32", "bf16")}
+    return ("bf16" if times["bf16"] < 0.9 * times["fp32"] else "fp32"), times
