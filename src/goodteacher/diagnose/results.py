@@ -85,7 +85,8 @@ class Results:
             arm: {} for arm, spec in self.study["teachers"].items() if spec["table"] is None
         }
         for row in self.plan["teachers"]:
-            if row["run"] not in self.missing:
+            # A run given by its id teaches every seed, but is one network: it counts once.
+            if row["run"] not in self.missing and row["run"] not in arms[row["arm"]].values():
                 arms[row["arm"]][row["seed"]] = row["run"]
         return {arm: runs for arm, runs in arms.items() if runs}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ class MLP(nn.Module):
         super().__init__()
         sizes = [math.prod(input_shape), *widths]
         self.hidden = nn.Sequential(
-            *(nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+            *(nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in itertools.pairwise(sizes))
         )
         self.fc = nn.Linear(sizes[-1], classes)
         layers = range(len(widths))

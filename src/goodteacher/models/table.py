@@ -11,6 +11,7 @@ from typing import Any, Literal
 from torch import nn
 
 from goodteacher.base.errors import ConfigError, check_choice, suggest
+from goodteacher.models.custom import custom_factory, is_custom
 from goodteacher.models.mlp import MLP
 from goodteacher.models.mobilenet import MobileNetV1, MobileNetV2
 from goodteacher.models.resnet import CifarResNet
@@ -86,7 +87,7 @@ def build_model(name: str, *, classes: int, input_shape: tuple[int, ...], **opti
     """Build a model by name for a problem.
 
     Args:
-        name: a key of `MODELS`.
+        name: a key of `MODELS`, or ``module:function`` of a user's own (see `custom.custom_factory`).
         classes: C.
         input_shape: ``(channels, H, W)`` or ``(D,)``.
         options: the constructor's own keyword options.
@@ -101,8 +102,11 @@ def build_model(name: str, *, classes: int, input_shape: tuple[int, ...], **opti
         >>> sum(p.numel() for p in build_model("resnet20", classes=100, input_shape=(3, 32, 32)).parameters())
         278324
     """
-    check_choice("model", name, MODELS)
-    row = MODELS[name]
+    if is_custom(name):
+        row = ModelRow(custom_factory(name), "any", "the user's own")
+    else:
+        check_choice("model", name, MODELS)
+        row = MODELS[name]
     if row.inputs == "image" and len(input_shape) != 3:
         raise ConfigError(
             f"model '{name}'",
@@ -126,4 +130,7 @@ def build_model(name: str, *, classes: int, input_shape: tuple[int, ...], **opti
         given["input_shape"] = input_shape
     if "channels" in parameters:
         given["channels"] = input_shape[0]
-    return row.build(classes, **given)
+    model = row.build(classes=classes, **given)
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model '{name}'", rule="must be a torch.nn.Module", received=type(model).__name__)
+    return model

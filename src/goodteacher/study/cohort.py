@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from goodteacher.base.compose import Setting, build_parts, join
-from goodteacher.base.errors import GoodteacherError, StoreError
+from goodteacher.base.errors import StoreError
 from goodteacher.base.seeds import seeded
 from goodteacher.base.types import FrozenTeacher, Loss
 from goodteacher.data.loader import Loader
@@ -21,14 +21,15 @@ from goodteacher.distill.table import METHODS
 from goodteacher.models.table import build_model
 from goodteacher.study.machine import environment
 from goodteacher.study.plan import RunSpec, Teaching
-from goodteacher.study.store import Run, Store
+from goodteacher.study.store import Store
 from goodteacher.teachers.table import OBJECTIVES
+from goodteacher.teachers.targets import parse_map
 from goodteacher.train.config import Recipe
 from goodteacher.train.frozen import MappedTeacher, NetworkTeacher, TableTeacher
 from goodteacher.train.infer import predict
 from goodteacher.train.learner import Learner
 from goodteacher.train.loop import fit
-from goodteacher.train.precision import Precision, choose_precision
+from goodteacher.train.precision import Precision, choose_precision, lay_out
 from goodteacher.train.records import read_json, write_json
 
 
@@ -81,7 +82,6 @@ def train_cohort(
     for spec in specs:
         trainings.setdefault(spec.training_id, []).append(spec)
     with store.claim(list(trainings)), torch.random.fork_rng(devices=[]):
-        yield from ()
         learners, loader = _build(trainings, labels, problem, store, device)
         return (yield from _train(trainings, learners, loader, labels, problem, store))
 
@@ -156,8 +156,6 @@ def _teacher(
     key = (base_key, repr(teaching.target_map))
     if key not in known:
         if teaching.run is None:
-            from goodteacher.teachers.targets import parse_map
-
             fitted = parse_map(teaching.target_map).fit(*_table_validation(teaching, problem))
         else:
             fitted = store.run(teaching.run).target_map(teaching.target_map)
@@ -281,13 +279,8 @@ def labels_of(spec: RunSpec) -> str:
 
 
 def _logits(model: nn.Module, learner: Learner, problem: Problem) -> dict[str, torch.Tensor]:
-    from goodteacher.train.precision import lay_out
-
     lay_out(model)
     return {
         split: predict(model, problem, split, precision=learner.precision, device=learner.device)
         for split in ("validation", "test")
     }
-
-
-__all__ = ["GoodteacherError", "News", "Outcome", "Run", "train_cohort"]

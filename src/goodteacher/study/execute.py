@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass, field
 
-from goodteacher.base.errors import GoodteacherError
+from goodteacher.base.errors import ConfigError, GoodteacherError
 from goodteacher.data.problem import Problem
 from goodteacher.study.cohort import News, Outcome, train_cohort
 from goodteacher.study.plan import Facts, Plan, RunSpec
-from goodteacher.study.store import Store
+from goodteacher.study.store import Run, Store
 from goodteacher.train.checkpoint import load_checkpoint
 
 # Networks in one cohort: enough to share batches and teachers, few enough for memory.
@@ -107,6 +107,8 @@ def execute(
     """
     from goodteacher.study.engines import open_engine
 
+    for run in set(plan.teachers.values()) - set(plan.runs):
+        _check_foreign(store.run(run), plan)
     store.add_problem(problem, plan.facts.fingerprint)
     store.add_study(plan)
     summary = Summary(reused=[run for run in plan.runs if store.has(run)])
@@ -126,6 +128,15 @@ def execute(
                 summary.failed[run] = "left out because its teacher failed"
                 yield News("failed", labels[run], summary.failed[run], runs=(run,))
     return summary
+
+
+def _check_foreign(run: Run, plan: Plan) -> None:
+    if run.facts["classes"] != plan.facts.classes or tuple(run.facts["input_shape"]) != plan.facts.input_shape:
+        raise ConfigError(
+            f"teacher run {run.id}",
+            rule=f"must fit the problem's {plan.facts.classes} classes and inputs of shape {plan.facts.input_shape}",
+            received=f"{run.facts['classes']} classes and {tuple(run.facts['input_shape'])}",
+        )
 
 
 def _next_cohorts(plan: Plan, store: Store, waiting: set[str], under_way: set[str]) -> list[list[RunSpec]]:

@@ -151,6 +151,9 @@ def plan_study(study: StudySpec, facts: Facts) -> Plan:
         if spec.table is not None:
             _check_table(name, spec.table, facts)
             continue
+        if spec.run is not None:
+            teachers |= {(name, seed): spec.run for seed in study.seed_list}
+            continue
         assert spec.model is not None
         recipe = arm_recipe(study, spec.recipe, f"teachers.{name}.recipe")
         _check_recipe(recipe, spec.keep, f"teachers.{name}", facts)

@@ -40,19 +40,21 @@ class TeacherSpec(Strict):
         recipe: overrides of the study's recipe.
         table: instead of a model: ``truth``, the true label distribution of the training examples where it is known, or
             ``votes``, the shares of human votes.
+        run: instead of a model: the id of a finished run in the same store; it teaches every seed.
     """
 
     model: Named | None = None
     objective: Named = "cross_entropy"
     keep: Keep = "last"
     map: Named | None = None
-    recipe: dict[str, Any] = {}
+    recipe: dict[str, Any] = Field(default_factory=dict)
     table: Literal["truth", "votes"] | None = None
+    run: str | None = None
 
     @model_validator(mode="after")
     def _one_of(self) -> TeacherSpec:
-        if (self.model is None) == (self.table is None):
-            raise ValueError("must name either a model or a table")
+        if sum(x is not None for x in (self.model, self.table, self.run)) != 1:
+            raise ValueError("must name one of model, table or run")
         return self
 
 
@@ -71,7 +73,7 @@ class StudentSpec(Strict):
     method: Named = "kd"
     taught_by: tuple[str, ...] | None = None
     keep: Keep = "last"
-    recipe: dict[str, Any] = {}
+    recipe: dict[str, Any] = Field(default_factory=dict)
 
 
 class StudySpec(Strict):
@@ -89,8 +91,8 @@ class StudySpec(Strict):
     name: Name = "study"
     problem: dict[str, Any]
     recipe: Recipe = Recipe()
-    teachers: dict[Name, TeacherSpec] = {}
-    students: dict[Name, StudentSpec] = {}
+    teachers: dict[Name, TeacherSpec] = Field(default_factory=dict)
+    students: dict[Name, StudentSpec] = Field(default_factory=dict)
     seeds: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=0)], ...] = 5
 
     @field_validator("problem", mode="before")

@@ -212,8 +212,7 @@ class Store:
             _checked_format(folder / "facts.json")
             return
         tensors = {}
-        for name in ("validation", "test"):
-            split = problem.split(name)  # type: ignore[arg-type]
+        for name, split in (("validation", problem.validation), ("test", problem.test)):
             for field in ("labels", "truth", "votes"):
                 value = getattr(split, field)
                 if value is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -133,9 +133,7 @@ class Learner:
             output = self.tapped(batch.inputs, needs.student)
             if needs.views:
                 views = {name: self.tapped(batch.views[name], needs.student) for name in sorted(needs.views)}
-                output = Output(
-                    output.logits, output.embedding, output.stages, output.pre_activations, output.stem, views
-                )
+                output = replace(output, views=views)
         with trusted_values():
             return self.loss(output, teacher, batch, progress)
 

@@ -1,0 +1,76 @@
+"""A user's own networks: a factory named ``module:function``, or a network object used in this process."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from goodteacher.base.errors import ConfigError
+
+# Networks handed over as objects, by content. A later process must hand them over again before it can load their runs.
+_HANDED_OVER: dict[str, nn.Module] = {}
+PREFIX = "object:"
+
+
+def hand_over(model: nn.Module) -> str:
+    """Return a name under which a network object can be used where a model's name is expected, in this process.
+
+    Args:
+        model: copied at each use; its weights are where training starts.
+
+    Returns:
+        A name with the hash of class and weights.
+    """
+    digest = hashlib.sha256(repr(model).encode())
+    for name, value in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).numpy().tobytes())
+    key = f"{PREFIX}{type(model).__name__}-{digest.hexdigest()[:12]}"
+    _HANDED_OVER[key] = copy.deepcopy(model).cpu()
+    return key
+
+
+def is_custom(name: str) -> bool:
+    """Say whether a name is a factory's or an object's rather than a key of the table."""
+    return ":" in name
+
+
+def custom_factory(name: str) -> Callable[..., nn.Module]:
+    """Return the constructor behind a custom name.
+
+    Args:
+        name: ``package.module:function``, where the module is importable or a .py file in the current folder, or a name from
+            `hand_over`.
+
+    Returns:
+        A callable; a factory is called with ``classes`` and, if it takes them, ``input_shape`` and its own options.
+
+    Raises:
+        ConfigError: if there is no such module, function or object.
+    """
+    if name.startswith(PREFIX):
+        if name not in _HANDED_OVER:
+            raise ConfigError(
+                f"model '{name}'",
+                rule="was an object of another process",
+                remedy="build it again and call goodteacher.models.custom.hand_over(model) first",
+            )
+        return lambda classes: copy.deepcopy(_HANDED_OVER[name])  # noqa: ARG005 - the object decides its classes
+    module_name, _, function = name.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name.removesuffix(".py").replace("/", "."))
+    except ImportError as error:
+        raise ConfigError(f"model '{name}'", rule="must name an importable module", received=str(error)) from None
+    factory = getattr(module, function, None)
+    if not callable(factory):
+        raise ConfigError(f"model '{name}'", rule=f"must name a function of {module_name}", received=repr(function))
+    return factory  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""Functions that return a study: one file a paper, and the demo."""

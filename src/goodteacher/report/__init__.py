@@ -1,0 +1,1 @@
+"""Terminal tables, figures and the page: the only importer of a plotting library."""

@@ -1,0 +1,111 @@
+"""What the statistics say, in plain words, and what they do not show."""
+
+from __future__ import annotations
+
+import math
+
+from goodteacher.diagnose.results import Results, StudentRow
+from goodteacher.study.stats import Estimate
+
+ALPHA = 0.05
+
+
+def conclusion(results: Results) -> str:
+    """Return a paragraph computed from a study's statistics.
+
+    A difference is called shown when Holm's correction of the paired t tests leaves p below 0.05.
+
+    Args:
+        results: of the study.
+
+    Returns:
+        Sentences; "no difference shown" where that is so.
+    """
+    sentences = [_ranking(results)] if results.ranked else []
+    for student in dict.fromkeys(r.student for r in results.students):
+        rows = [r for r in results.students if r.student == student and r.teacher is not None]
+        if rows:
+            sentences.append(_students(student, rows, results))
+            sentences.append(_against_alone(student, rows))
+    sentences.append(_prediction(results))
+    if results.missing:
+        sentences.append(f"{len(results.missing)} planned runs are not finished, so this is a partial result.")
+    if results.alarms():
+        sentences.append(f"{len(results.alarms())} runs raised an alarm: see below.")
+    return " ".join(s for s in sentences if s)
+
+
+def _ranking(results: Results) -> str:
+    best, *others = results.ranked
+    tied = [r.name for r in others if r.tied]
+    if not others:
+        return f"There is one teacher, '{best.name}'."
+    if tied:
+        return (
+            f"Before any student was trained, '{best.name}' had the lowest calibrated Brier score on validation, not to be told "
+            f"apart from {_join(tied)} (n = {best.seeds})."
+        )
+    return (
+        f"Before any student was trained, '{best.name}' had the lowest calibrated Brier score on validation, ahead of every other "
+        f"teacher (n = {best.seeds})."
+    )
+
+
+def _students(student: str, rows: list[StudentRow], results: Results) -> str:
+    baseline = next((r for r in rows if r.teacher == results.baseline), None)
+    compared = [r for r in rows if r.to_baseline is not None]
+    if baseline is None or not compared:
+        return ""
+    shown = [r for r in compared if r.holm < ALPHA]
+    better = [r for r in shown if r.to_baseline is not None and r.to_baseline.mean > 0]
+    worse = [r for r in shown if r.to_baseline is not None and r.to_baseline.mean < 0]
+    best = max(rows, key=lambda r: r.accuracy.mean)
+    text = (
+        f"Student '{student}' was most accurate on average when taught by '{best.teacher}' "
+        f"({100 * best.accuracy.mean:.2f}%, n = {best.accuracy.n}); "
+    )
+    if better:
+        gains = _join([f"'{r.teacher}' ({_points(r.to_baseline)})" for r in better])
+        text += f"better than taught by '{baseline.teacher}' was shown for {gains}"
+    else:
+        text += f"no difference in favour of any teacher over '{baseline.teacher}' was shown"
+    if worse:
+        text += "; worse was shown for " + _join([f"'{r.teacher}' ({_points(r.to_baseline)})" for r in worse])
+    return text + "."
+
+
+def _against_alone(student: str, rows: list[StudentRow]) -> str:
+    compared = [r for r in rows if r.to_alone is not None]
+    if not compared:
+        return ""
+    gains = [r for r in compared if r.to_alone is not None and r.to_alone.low > 0]
+    losses = [r for r in compared if r.to_alone is not None and r.to_alone.high < 0]
+    parts = []
+    if gains:
+        parts.append("a gain for " + _join([f"'{r.teacher}' ({_points(r.to_alone)})" for r in gains]))
+    if losses:
+        parts.append("a loss for " + _join([f"'{r.teacher}' ({_points(r.to_alone)})" for r in losses]))
+    if not parts:
+        return f"Against '{student}' trained alone, no difference was shown for any teacher."
+    return f"Against '{student}' trained alone, 95% intervals excluding zero show {' and '.join(parts)}."
+
+
+def _prediction(results: Results) -> str:
+    e = results.predictors.get("calibrated_brier", Estimate(math.nan, math.nan, math.nan, 0))
+    if math.isnan(e.mean):
+        return ""
+    verdict = "which is too wide to say more" if e.low <= 0 <= e.high else "which excludes zero"
+    return (
+        f"Over {e.n} teacher arms the calibrated Brier score, known beforehand, had rank correlation {e.mean:+.2f} with student "
+        f"accuracy, 95% interval [{e.low:+.2f}, {e.high:+.2f}], {verdict}."
+    )
+
+
+def _points(estimate: Estimate | None) -> str:
+    assert estimate is not None
+    return f"{100 * estimate.mean:+.2f} points, 95% interval [{100 * estimate.low:+.2f}, {100 * estimate.high:+.2f}]"
+
+
+def _join(names: list[str]) -> str:
+    quoted = [n if n.startswith("'") else f"'{n}'" for n in names]
+    return quoted[0] if len(quoted) == 1 else ", ".join(quoted[:-1]) + " and " + quoted[-1]

@@ -1,0 +1,55 @@
+"""What this machine is, how fast it trains, and whether a problem is sound."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from goodteacher.data.problem import Problem
+from goodteacher.models.resnet import CifarResNet
+from goodteacher.study.machine import environment
+from goodteacher.train.precision import choose_precision
+
+OPTIONAL = ("torchvision", "timm", "transformers", "ray", "onnx")
+
+
+def examine() -> dict[str, str]:
+    """Return findings on machine and packages, by name."""
+    findings = dict(environment())
+    findings["threads"] = str(torch.get_num_threads())
+    findings["free disk"] = f"{shutil.disk_usage('.').free / 1e9:.1f} GB"
+    for name in OPTIONAL:
+        try:
+            findings[name] = version(name)
+        except PackageNotFoundError:
+            findings[name] = "not installed (optional)"
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    sample = torch.randn(64, 3, 32, 32, device=device)
+    precision, seconds = choose_precision(CifarResNet(10, depth=8).to(device), sample)
+    speeds = ", ".join(f"{name} {64 / s:.0f}/s" for name, s in seconds.items())
+    findings["resnet8, 32x32"] = f"{speeds}: precision auto takes {precision}"
+    return findings
+
+
+def examine_problem(problem: Problem) -> dict[str, str]:
+    """Return findings on a problem: sizes, balance, duplicates between splits, range of inputs."""
+    counts = torch.bincount(problem.train.labels, minlength=problem.classes)
+    low, high = int(counts.argmin()), int(counts.argmax())
+    findings = {"problem": problem.describe()}
+    findings["classes"] = (
+        f"fewest '{problem.class_names[low]}' ({int(counts[low])}), most '{problem.class_names[high]}' ({int(counts[high])}) in training"
+    )
+    seen = {row.tobytes() for row in problem.train.inputs.flatten(1).numpy()}
+    for name in ("validation", "test"):
+        rows = (problem.validation if name == "validation" else problem.test).inputs.flatten(1).numpy()
+        again = sum(row.tobytes() in seen for row in rows)
+        findings[f"{name} seen in training"] = f"{again} of {len(rows)} examples" + (" ! leak" if again else "")
+    mean, std = problem.statistics
+    findings["inputs"] = f"mean {mean.mean():.3f}, standard deviation {std.mean():.3f}, constant features {int((std <= 1e-6).sum())}"
+    # Two standard errors of the difference between two accuracies near one half, on unpaired examples.
+    findings["smallest difference"] = f"test can show about {200 * (0.5 / len(problem.test)) ** 0.5:.1f} points"
+    for i, note in enumerate(problem.notes, start=1):
+        findings[f"note {i}"] = note
+    return findings

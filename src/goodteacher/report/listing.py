@@ -1,0 +1,108 @@
+"""What can be named in a study, as tables."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import torch
+
+from goodteacher.base.compose import LossRow, option_defaults
+from goodteacher.base.errors import ConfigError, check_choice
+from goodteacher.data.sources import SOURCES
+from goodteacher.distill.table import METHODS
+from goodteacher.models.features import describe_taps, guess_taps
+from goodteacher.models.table import MODELS, build_model
+from goodteacher.report.tables import Grid
+from goodteacher.study.store import Run, Store
+from goodteacher.teachers.table import OBJECTIVES
+from goodteacher.teachers.targets import MAPS
+
+KINDS = ("models", "objectives", "methods", "maps", "data", "recipes", "runs", "taps")
+RECIPES = (("demo", "digits and Gaussians, offline, minutes", "goodteacher demo"),)
+
+
+def listing(what: str, model: str | None = None, out: Path = Path("goodteacher-runs")) -> Grid:
+    """Return what can be named, as a table.
+
+    Args:
+        what: one of `KINDS`.
+        model: for ``taps``.
+        out: the store, for ``runs``.
+
+    Returns:
+        The table.
+
+    Raises:
+        ConfigError: for an unknown kind, or ``taps`` without a model.
+    """
+    check_choice("list", what, (*KINDS, "schema"))
+    if what == "models":
+        return _models()
+    if what == "objectives":
+        return Grid("Objectives of teachers", ("objective", "options", "source"), _losses(OBJECTIVES))
+    if what == "methods":
+        rows = tuple(
+            (name, f"{METHODS[name].gamma:g}", options, source) for name, options, source in _losses(METHODS)
+        )
+        note = "gamma: weight of the label's cross-entropy when the method stands alone; 1 in a sum (crd + kd)."
+        return Grid("Methods of students", ("method", "gamma", "options", "source"), rows, note)
+    if what == "maps":
+        rows = tuple((n, _options(build), build.source) for n, build in MAPS.items())  # type: ignore[attr-defined]
+        return Grid("Target maps", ("map", "options", "source"), rows)
+    if what == "data":
+        rows = tuple((name, row.summary, _options(row.build)) for name, row in SOURCES.items())
+        note = "A path of an .npz file or of a folder is a name too. All take subset, pair, merge and noise."
+        return Grid("Problems", ("name", "what", "options"), rows, note)
+    if what == "recipes":
+        return Grid("Recipes", ("recipe", "what", "command"), RECIPES)
+    if what == "runs":
+        runs = [Run(path) for path in Store(out).runs()]
+        rows = tuple((r.id, r.spec["kind"], next(iter(r.spec["model"])), " + ".join(r.spec["loss"]), str(r.spec["seed"])) for r in runs)
+        return Grid(f"Finished runs in {out}", ("run", "kind", "model", "loss", "seed"), rows)
+    return _taps(model)
+
+
+def _models() -> Grid:
+    rows = []
+    for name, row in MODELS.items():
+        shape = (3, 224, 224) if "imagenet" in name or name == "mobilenetv1" else (3, 32, 32)
+        with torch.device("meta"):
+            model = build_model(name, classes=100, input_shape=shape)
+        parameters = sum(p.numel() for p in model.parameters())
+        taps = guess_taps(model)
+        rows.append((name, f"{parameters:,}", row.inputs, str(len(taps.stages)), _options(row.build), row.source))
+    note = "Parameters for 100 classes of 32x32 pictures (224x224 for ImageNet forms). module:function names one of your own."
+    return Grid("Models", ("model", "parameters", "inputs", "stages", "options", "source"), tuple(rows), note)
+
+
+def _losses(table: dict[str, LossRow]) -> tuple[tuple[str, str, str], ...]:
+    return tuple((name, _options(row.build), row.source) for name, row in table.items())
+
+
+def _options(build: object) -> str:
+    assert callable(build)
+    hidden = {"classes", "input_shape", "channels", "root", *getattr(build, "keywords", {})}
+    shown = {k: v for k, v in option_defaults(build).items() if k not in hidden}
+    return ", ".join(k if v is inspect.Parameter.empty else f"{k}={v}" for k, v in shown.items())
+
+
+def _taps(model: str | None) -> Grid:
+    if model is None:
+        raise ConfigError("list taps", rule="needs a model", received="none", remedy="goodteacher list taps resnet20")
+    shape = (30,) if model == "mlp" else (3, 32, 32)
+    network = build_model(model, classes=10, input_shape=shape)
+    taps = guess_taps(network)
+    places: dict[str, list[str]] = {}
+    for i, site in enumerate(taps.stages):
+        places.setdefault(site, []).append(f"stage {i + 1}")
+    for i, site in enumerate(taps.pre_activations):
+        places.setdefault(site.removesuffix(":input"), []).append(f"pre-activation {i + 1}" + " (input)" * site.endswith(":input"))
+    for site, name in ((taps.stem, "stem"), (taps.head, "head (input is the embedding)")):
+        if site:
+            places.setdefault(site, []).append(name)
+    rows = tuple(
+        (name, kind, "x".join(map(str, size[1:])), ", ".join(places.get(name, [])))
+        for name, kind, size in describe_taps(network, torch.zeros(2, *shape))
+    )
+    return Grid(f"Modules of {model} for inputs {shape}, in order of execution", ("module", "class", "output", "tap"), rows)

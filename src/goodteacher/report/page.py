@@ -1,0 +1,85 @@
+"""One self-contained page a study: it opens from a disk without a network."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+
+from goodteacher.diagnose.results import Results
+from goodteacher.report.conclusion import conclusion
+from goodteacher.report.figures import charts
+from goodteacher.report.tables import Grid, distance_grid, predictor_grid, student_grid, teacher_grid
+from goodteacher.train.records import write_atomically
+
+
+@lru_cache(maxsize=1)
+def _scripts() -> str:
+    import vl_convert
+
+    bundle: str = vl_convert.javascript_bundle()
+    return bundle
+
+
+def write_page(results: Results) -> Path:
+    """Write ``report.html`` and ``results.csv`` into a study's folder.
+
+    Args:
+        results: of the study.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        StoreError: if they cannot be written.
+    """
+    template = files("goodteacher.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+    html = Environment(autoescape=True).from_string(template).render(**page_values(results), scripts=_scripts())
+    path = results.folder / "report.html"
+    write_atomically(path, lambda file: file.write(html.encode()))
+    table = results_table(results)
+    write_atomically(results.folder / "results.csv", lambda file: file.write(table.encode()))
+    return path
+
+
+def results_table(results: Results) -> str:
+    """Return a study's test scores as CSV, one row a student run."""
+    lines = ["student,teacher,seed,run,accuracy,nll,brier,ece"]
+    runs = {(c["student"], c["teacher"], c["seed"]): c["run"] for c in results.plan["cells"]}
+    for (student, teacher), seeds in results.student_values.items():
+        for seed, scores in sorted(seeds.items()):
+            run = runs[student, teacher, seed]
+            numbers = ",".join(f"{scores[k]:.6f}" for k in ("accuracy", "nll", "brier", "ece"))
+            lines.append(f"{student},{teacher or ''},{seed},{run},{numbers}")
+    return "\n".join(lines) + "\n"
+
+
+def page_values(results: Results) -> dict[str, Any]:
+    """Return what the page's template is filled with."""
+    grids: list[Grid | None] = [
+        teacher_grid(results.ranked) if results.ranked else None,
+        student_grid(results) if results.students else None,
+        predictor_grid(results),
+        distance_grid(results),
+    ]
+    planned = [row["run"] for row in results.plan["teachers"]] + [c["run"] for c in results.plan["cells"]]
+    finished = [results.run(run) for run in dict.fromkeys(planned) if run not in results.missing]
+    environments = {tuple(sorted(run.result["environment"].items())): run.result["environment"] for run in finished}
+    return {
+        "name": results.study["name"],
+        "problem": results.facts["describe"],
+        "notes": results.facts["notes"],
+        "conclusion": conclusion(results),
+        "grids": [g for g in grids if g is not None],
+        "charts": charts(results),
+        "alarms": results.alarms(),
+        "missing": results.missing,
+        "environments": list(environments.values()),
+        "precision": sorted({run.result["precision"] for run in finished}),
+        "seconds": sum(run.result["seconds"] for run in finished),
+        "runs": [{"id": run.id, "text": run.describe()} for run in finished],
+        "study": results.study,
+    }

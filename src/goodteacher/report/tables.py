@@ -1,0 +1,142 @@
+"""Results as tables: plain rows first, then the terminal's rendering of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from goodteacher.diagnose.ranking import Ranked
+from goodteacher.diagnose.results import Results
+from goodteacher.study.stats import Estimate
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table as text.
+
+    Attributes:
+        title: what it shows, with n.
+        columns: headings.
+        rows: cells.
+        note: what must be said below it.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def percent(estimate: Estimate | None, *, signed: bool = False) -> str:
+    """Return an accuracy, or a difference of two, in percentage points with its interval's half-width."""
+    if estimate is None:
+        return "-"
+    sign = "+" if signed else ""
+    mean = f"{100 * estimate.mean:{sign}.2f}"
+    return mean if math.isnan(estimate.low) else f"{mean} ± {100 * estimate.half:.2f}"
+
+
+def number(value: float, digits: int = 4) -> str:
+    """Return a number, or a dash for NaN."""
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def teacher_grid(ranked: Sequence[Ranked], *, title: str = "Teachers, ranked on validation before any student") -> Grid:
+    """Return the ranking of candidate teachers.
+
+    Args:
+        ranked: best first.
+        title: of the table.
+
+    Returns:
+        The table; a tie with the best is marked.
+    """
+    rows = []
+    for place, r in enumerate(ranked, start=1):
+        s = r.scores
+        to_best = "best" if place == 1 else f"{r.to_best.mean:+.4f} ± {r.to_best.half:.4f}" + (" (tied)" if r.tied else "")
+        cells = (str(place), r.name, number(s["calibrated_brier"]), to_best, number(s["brier"]))
+        rest = (number(s["calibrated_nll"]), number(s["nll"]), f"{100 * s['accuracy']:.2f}", number(s["ece"], 3))
+        rows.append((*cells, *rest, f"{r.temperature:.2f}"))
+    n = f"n = {ranked[0].seeds} seed{'s' if ranked[0].seeds > 1 else ''} of {ranked[0].examples} examples" if ranked else "n = 0"
+    columns = (
+        "#", "teacher", "calibrated Brier", "to the best", "Brier", "calibrated NLL", "NLL", "accuracy %", "ECE", "T",
+    )  # fmt: skip
+    over = "seeds" if ranked and ranked[0].seeds > 1 else "examples"
+    note = (
+        "Lower is better but for accuracy. Calibrated: after the temperature T that minimises the score, fitted and scored on "
+        f"different halves. ± is half a 95% t interval of the paired difference over {over}; tied: it holds zero."
+    )
+    return Grid(f"{title} ({n})", columns, tuple(rows), note)
+
+
+def student_grid(results: Results) -> Grid:
+    """Return students by teacher with paired comparisons.
+
+    Args:
+        results: of a study.
+
+    Returns:
+        The table, best first within each student arm.
+    """
+    rows = []
+    order = {arm: i for i, arm in enumerate(dict.fromkeys(r.student for r in results.students))}
+    for r in sorted(results.students, key=lambda r: (order[r.student], -r.accuracy.mean)):
+        p = "-" if r.to_baseline is None else f"{number(r.to_baseline.p)} / {number(r.holm)}"
+        baseline = "baseline" if r.teacher == results.baseline else percent(r.to_baseline, signed=True)
+        cells = (r.student, r.teacher or "(alone)", percent(r.accuracy), baseline if r.teacher else "-", p)
+        rest = (percent(r.to_alone, signed=True), number(r.extra["brier"]), number(r.extra["nll"]), number(r.extra["ece"], 3))
+        rows.append((*cells, *rest, str(r.accuracy.n)))
+    columns = (
+        "student", "taught by", "test accuracy %", f"minus taught by {results.baseline}", "p exact / Holm",
+        "minus alone", "Brier", "NLL", "ECE", "n",
+    )  # fmt: skip
+    least = min((2 ** (1 - r.accuracy.n) for r in results.students), default=1.0)
+    note = (
+        "Last or chosen checkpoint, test read once. ± is half a 95% t interval over seeds; differences are paired by seed, and "
+        "seed k of a student learns from seed k of its teacher. p exact: sign flips, which cannot go below "
+        f"{least:.4f} here; Holm: paired t test corrected for all comparisons with the baseline."
+    )
+    return Grid("Students on test", columns, tuple(rows), note)
+
+
+def predictor_grid(results: Results) -> Grid | None:
+    """Return how well each score of the teachers predicted the students, or None with fewer than 4 teachers."""
+    known = {name: e for name, e in results.predictors.items() if not math.isnan(e.mean)}
+    if not known:
+        return None
+    rows = tuple(
+        (name.replace("_", " "), f"{e.mean:+.2f}", f"[{e.low:+.2f}, {e.high:+.2f}]", str(e.n))
+        for name, e in sorted(known.items(), key=lambda item: -item[1].mean)
+    )
+    note = "Spearman's rank correlation over teacher arms, turned so that +1 predicts perfectly; 95% bootstrap interval."
+    return Grid("Which score of the teachers predicted the students", ("score", "correlation", "interval", "n"), rows, note)
+
+
+def distance_grid(results: Results) -> Grid | None:
+    """Return the teachers' distances to the truth or to human votes, where there are any."""
+    found = {r.name: results.distances(r.name) for r in results.ranked}
+    first = next(iter(found.values()), {})
+    if not first:
+        return None
+    known = "true label distribution" if "test.truth" in results.targets else "human votes, corrected for their number"
+    rows = tuple((name, *(number(values[key], 5) for key in first)) for name, values in found.items())
+    seeds = results.ranked[0].seeds
+    title = f"Teachers' distance to the {known}, on test (n = {seeds} seeds)"
+    return Grid(title, ("teacher", *first), rows, "mse: squared distance summed over classes; kl in nats; T as used in distilling.")
+
+
+def show(grid: Grid | None, console: Console) -> None:
+    """Print a table to the terminal."""
+    if grid is None:
+        return
+    table = Table(title=grid.title, title_justify="left", caption=grid.note or None, caption_justify="left", title_style="bold")
+    for i, column in enumerate(grid.columns):
+        table.add_column(column, justify="left" if i == 0 or column in ("teacher", "taught by", "student") else "right")
+    for row in grid.rows:
+        table.add_row(*row)
+    console.print(table)
