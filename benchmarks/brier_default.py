@@ -9,7 +9,6 @@ an .npz of it is given. Validation only: the test split is not read.
 
 import argparse
 import json
-import platform
 from pathlib import Path
 
 import torch
@@ -22,6 +21,7 @@ from goodteacher.data.gaussian import gaussian_problem
 from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
 from goodteacher.models.table import build_model
+from goodteacher.study.machine import environment
 from goodteacher.teachers.table import build_objective
 from goodteacher.train.config import Recipe
 from goodteacher.train.learner import Learner
@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--npz", type=Path, help="an .npz of CIFAR-100 (x_train, y_train, ...)")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=6, help="on CIFAR-100")
+    parser.add_argument("--case", action="append", help="run these cases only; results join what --out holds")
     args = parser.parse_args()
     torch.set_num_threads(1)
     mlp = Recipe(epochs=20, batch_size=64, lr=0.1)
@@ -104,8 +105,12 @@ def main() -> None:
             cifar,
             {},
         )
-    results = {}
+    record = json.loads(args.out.read_text()) if args.out.exists() else {"results": {}}
+    results = record["results"]
+    record["environment"] = environment()
     for name, (make, model, recipe, options) in cases.items():
+        if args.case and name.split(",")[0] not in args.case and name not in args.case:
+            continue
         seeds = 1 if "cifar" in name else args.seeds
         results[name] = [run(make(seed), model, recipe, seed, **options) for seed in range(seeds)]
         print(name)
@@ -116,9 +121,8 @@ def main() -> None:
                 "  ".join(f"acc {r.get('accuracy', 0):.3f} brier {r.get('brier', 9):.3f}" for r in rows),
                 flush=True,
             )
-    record = {"results": results, "machine": platform.processor() or platform.machine(), "torch": torch.__version__}
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(record, indent=1) + "\n")
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

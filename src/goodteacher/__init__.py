@@ -22,7 +22,7 @@ _HOMES = {
     "distill": "goodteacher.api",
     "rank": "goodteacher.api",
     "run_study": "goodteacher.api",
-    "Run": "goodteacher.study.store",
+    "Run": "goodteacher.study.run",
     "Store": "goodteacher.study.store",
     "Taps": "goodteacher.models.features",
     "TappedModel": "goodteacher.models.features",

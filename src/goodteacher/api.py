@@ -23,7 +23,8 @@ from goodteacher.report.progress import follow
 from goodteacher.study.execute import Summary, execute, facts_of
 from goodteacher.study.plan import Plan, plan_study
 from goodteacher.study.spec import Named, StudySpec, parse_study
-from goodteacher.study.store import Run, Store
+from goodteacher.study.run import Run
+from goodteacher.study.store import Store
 from goodteacher.train.infer import predict
 
 DEFAULT_OUT = "goodteacher-runs"
@@ -37,7 +38,7 @@ def pick_device(device: str = "auto") -> str:
     """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    kind = device.split(":")[0]
+    kind = device.split(":", maxsplit=1)[0]
     if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
         raise ConfigError("device", rule="must be auto, cpu or an accelerator that is here", received=repr(device))
     return device
@@ -61,6 +62,15 @@ def load_problem(study: StudySpec) -> Problem:
     """Load the problem a study names."""
     options = dict(study.problem)
     return load(options.pop("name"), **options)
+
+
+def finished_teachers(study: StudySpec, store: Store) -> dict[str, Mapping[str, Any]]:
+    """Return the specs of the finished runs that a study names as teachers.
+
+    Raises:
+        StoreError: if one is not finished.
+    """
+    return {arm.run: store.run(arm.run).spec for arm in study.teachers.values() if arm.run is not None}
 
 
 def run_study(
@@ -96,8 +106,8 @@ def run_study(
     """
     spec = study if isinstance(study, StudySpec) else parse_study(study)
     data = problem if problem is not None else load_problem(spec)
-    plan = plan_study(spec, facts_of(data))
     store = Store(out)
+    plan = plan_study(spec, facts_of(data), finished_teachers(spec, store))
     news = execute(plan, data, store, device=pick_device(device), engine=engine, workers=workers)
     summary = follow(news, console or Console(stderr=True), quiet=quiet)
     finished = Finished(plan, summary, store.study_folder(spec.name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -72,15 +73,14 @@ def parse(spec: Spec, table: Mapping[str, LossRow], what: str) -> dict[str, dict
         names = [part.strip() for part in spec.split("+")]
         if len(set(names)) < len(names):
             raise ConfigError(what, rule="may name each part once", received=repr(spec))
-        parts: dict[str, dict[str, Any]] = {name: {} for name in names}
+        parts: dict[str, Any] = dict.fromkeys(names)
     elif isinstance(spec, Mapping) and spec:
-        parts = {str(name): dict(options or {}) for name, options in spec.items()}
+        parts = {str(name): options for name, options in spec.items()}
     else:
         raise ConfigError(what, rule="must be a name or a mapping from name to options", received=repr(spec))
-    for name, options in parts.items():
+    for name in parts:
         check_choice(what, name, table)
-        _check_options(f"{what} '{name}'", table[name].build, options)
-    return parts
+    return {name: checked_options(f"{what} '{name}'", table[name].build, options) for name, options in parts.items()}
 
 
 def option_defaults(build: Callable[..., Any]) -> dict[str, Any]:
@@ -88,16 +88,33 @@ def option_defaults(build: Callable[..., Any]) -> dict[str, Any]:
     return {k: p.default for k, p in inspect.signature(build).parameters.items() if k != "setting"}
 
 
-def _check_options(what: str, build: Callable[..., Any], options: dict[str, Any]) -> None:
+def checked_options(what: str, build: Callable[..., Any], options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return options as the types a constructor's parameters are annotated with.
+
+    Args:
+        what: whose options they are, for messages.
+        build: the constructor.
+        options: what the user wrote; None for none.
+
+    Returns:
+        A new mapping.
+
+    Raises:
+        ConfigError: for an unknown option, one of the wrong type, or options that are no mapping.
+    """
+    if options is not None and not isinstance(options, Mapping):
+        raise ConfigError(what, rule="takes a mapping from option to value", received=repr(options))
     allowed = option_defaults(build)
     hints = typing.get_type_hints(build.__init__ if inspect.isclass(build) else build)
-    for name, value in options.items():
+    checked = {}
+    for name, value in (options or {}).items():
         if name not in allowed:
-            remedy = suggest(name, allowed) if allowed else "it has no options"
+            remedy = suggest(str(name), allowed) if allowed else "it has no options"
             raise ConfigError(
                 f"option of {what}", rule="must be one of its parameters", received=repr(name), remedy=remedy
             )
-        options[name] = _coerce(f"option '{name}' of {what}", value, hints.get(name, Any))
+        checked[str(name)] = _coerce(f"option '{name}' of {what}", value, hints.get(name, Any))
+    return checked
 
 
 def _coerce(what: str, value: Any, hint: Any) -> Any:
@@ -149,6 +166,7 @@ def build_parts(parts: Mapping[str, Mapping[str, Any]], table: Mapping[str, Loss
     for name, options in parts.items():
         row = table[name]
         given = {**(row.joined if len(parts) > 1 else {}), **options}
+        given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}  # JSON knows no tuples
         if "setting" in inspect.signature(row.build).parameters:
             given["setting"] = setting
         losses.append(row.build(**given))
@@ -177,8 +195,14 @@ class Joined(nn.Module):
             if progress.initial and not part.needs.initial_epochs:
                 continue
             for name, value in part(student, teacher, batch, progress).items():
-                terms[name if name not in terms else f"{name}_{len(terms)}"] = value
+                numbered = (f"{name}_{i}" for i in itertools.count(2))
+                terms[name if name not in terms else next(n for n in numbered if n not in terms)] = value
         return terms
+
+    @property
+    def deployed(self) -> Callable[[nn.Module], nn.Module] | None:
+        """What a part hands over instead of the network in training (SimKD), or None."""
+        return next((d for d in (getattr(p, "deployed", None) for p in self.parts) if d), None)
 
     @property
     def stall_advice(self) -> str:

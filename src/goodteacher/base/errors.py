@@ -27,7 +27,8 @@ class GoodteacherError(Exception):
             parts.append(f", got {received}")
         if remedy:
             parts.append(f"; {remedy}")
-        super().__init__("".join(parts) + ".")
+        text = "".join(parts)
+        super().__init__(text if text.endswith(("?", ".")) else text + ".")
 
 
 class ConfigError(GoodteacherError, ValueError):

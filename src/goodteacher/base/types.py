@@ -79,6 +79,7 @@ class Needs:
         teacher: taps of the frozen teacher.
         views: augmented views of the batch beyond the plain one.
         uses_teacher: whether a teacher is needed at all.
+        output: whether the network in training is to be run on the plain batch; False for a loss that runs it itself.
         examples: whether the number of training examples must be known (tables and memories with a row an example).
         preparation: names of things to be prepared once per teacher before any student starts.
         initial_epochs: epochs of an initialisation stage before the main training.
@@ -91,6 +92,7 @@ class Needs:
     examples: bool = False
     preparation: frozenset[str] = frozenset()
     initial_epochs: int = 0
+    output: bool = True
 
     def __or__(self, other: Needs) -> Needs:
         return Needs(
@@ -101,6 +103,7 @@ class Needs:
             self.examples or other.examples,
             self.preparation | other.preparation,
             max(self.initial_epochs, other.initial_epochs),
+            self.output or other.output,
         )
 
 

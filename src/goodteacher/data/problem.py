@@ -132,8 +132,11 @@ class Problem:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of every number in the problem: two runs share results only if they saw the same data."""
-        digest = hashlib.sha256(repr((self.class_names,)).encode())
+        """Hash of every number in the problem: two runs share results only if they saw the same data.
+
+        The problem's own augmentation is part of it, because a recipe may leave the choice to the problem.
+        """
+        digest = hashlib.sha256(repr((self.class_names, self.augment)).encode())
         for split in (self.train, self.validation, self.test):
             for tensor in (split.inputs, split.labels, split.indices, split.truth, split.votes):
                 if tensor is None:

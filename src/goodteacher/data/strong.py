@@ -66,7 +66,7 @@ def _equalise(image: Tensor, strength: Tensor) -> Tensor:
     first = cumulative.gather(2, flat.amin(dim=2, keepdim=True))
     total = cumulative[..., -1:]
     table = ((cumulative - first) * 255 / (total - first).clamp_min(1)).clamp(0, 255)
-    return table.gather(2, flat).view_as(image)
+    return torch.where(total > first, table.gather(2, flat), image.flatten(2)).view_as(image)
 
 
 def _posterise(image: Tensor, strength: Tensor) -> Tensor:

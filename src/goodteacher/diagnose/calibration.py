@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from goodteacher.base.errors import check_choice, check_labels, check_range
+from goodteacher.base.errors import DataError, check_choice, check_labels, check_range
 from goodteacher.base.probability import brier_score, log_soften, nll
 from goodteacher.base.seeds import torch_stream
 from goodteacher.base.types import Labels, Logits, PerExample, Probabilities
@@ -107,8 +107,13 @@ def cross_fitted(
 
     Returns:
         ``(N,)`` scores in float64, and the temperatures of the two halves.
+
+    Raises:
+        DataError: for fewer than two examples.
     """
     n = len(labels)
+    if n < 2:
+        raise DataError("cross-fitting", rule="needs at least 2 held-out examples", received=n)
     order = torch.randperm(n, generator=torch_stream(seed, "cross-fitting", n))
     halves = order[: n // 2], order[n // 2 :]
     scores = torch.empty(n, dtype=torch.float64)

@@ -95,11 +95,14 @@ def rank_candidates(candidates: Sequence[Candidate], *, by: str = "calibrated_br
         Best first.
 
     Raises:
-        ConfigError: for no candidates, different examples, or an unknown predictor.
+        ConfigError: for no candidates, two of one name, different examples, or an unknown predictor.
     """
     check_choice("predictor", by, PREDICTORS)
     if not candidates:
         raise ConfigError("a ranking", rule="needs at least one candidate", received="none")
+    names = [c.name for c in candidates]
+    if len(set(names)) < len(names):
+        raise ConfigError("candidates", rule="must have different names", received=", ".join(map(repr, names)))
     labels = candidates[0].labels
     for candidate in candidates:
         if candidate.labels.shape != labels.shape or not bool((candidate.labels == labels).all()):

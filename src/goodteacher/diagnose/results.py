@@ -18,7 +18,8 @@ from goodteacher.diagnose.calibration import expected_calibration_error
 from goodteacher.diagnose.distance import distance_to_truth, distance_to_votes
 from goodteacher.diagnose.ranking import PREDICTORS, Candidate, Ranked, rank_candidates
 from goodteacher.study.stats import Estimate, holm, mean_interval, paired_difference, spearman, t_test_p
-from goodteacher.study.store import Run, load_study
+from goodteacher.study.run import Run
+from goodteacher.study.store import load_study
 from goodteacher.teachers.targets import parse_map
 from goodteacher.train.checkpoint import load_tensors
 from goodteacher.train.infer import quick_scores

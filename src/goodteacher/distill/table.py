@@ -12,8 +12,15 @@ from typing import Any
 from goodteacher.base.compose import LossRow, Setting, Spec, build_parts, join, parse
 from goodteacher.base.errors import ConfigError
 from goodteacher.base.types import Loss, Needs
+from goodteacher.distill.congruence import CC
+from goodteacher.distill.curriculum import CTKD
+from goodteacher.distill.filtered import FilterKD
 from goodteacher.distill.labels import HardLabels
-from goodteacher.distill.logits import KD
+from goodteacher.distill.logits import DKD, KD, LogitStandardization
+from goodteacher.distill.matching import DIST, TTM, WTTM
+from goodteacher.distill.multilevel import MLKD
+from goodteacher.distill.perturbed import PTLoss
+from goodteacher.distill.relations import PKT, RKD, SP
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,19 @@ class MethodRow(LossRow):
 METHODS: dict[str, MethodRow] = {
     "none": MethodRow(HardLabels, "the student alone", gamma=0.0),
     "kd": MethodRow(KD, "Hinton, Vinyals & Dean (2015)", joined={"alpha": 1.0}, gamma=0.1),
+    "dkd": MethodRow(DKD, "Zhao et al. (2022)"),
+    "logit_standardization": MethodRow(LogitStandardization, "Sun et al. (2024)", gamma=0.1),
+    "dist": MethodRow(DIST, "Huang et al. (2022)"),
+    "ttm": MethodRow(TTM, "Zheng & Yang (2024)"),
+    "wttm": MethodRow(WTTM, "Zheng & Yang (2024)"),
+    "mlkd": MethodRow(MLKD, "Jin, Wang & Lin (2023)"),
+    "ctkd": MethodRow(CTKD, "Li et al. (2023)", joined={"alpha": 1.0}, gamma=0.1),
+    "ptloss": MethodRow(PTLoss, "Zhang et al. (2023)", gamma=0.0),
+    "filter": MethodRow(FilterKD, "Ren, Guo & Sutherland (2022)", gamma=0.0),
+    "pkt": MethodRow(PKT, "Passalis & Tefas (2018)"),
+    "sp": MethodRow(SP, "Tung & Mori (2019)"),
+    "cc": MethodRow(CC, "Peng et al. (2019)"),
+    "rkd": MethodRow(RKD, "Park et al. (2019)"),
 }
 
 

@@ -61,7 +61,7 @@ def custom_factory(name: str) -> Callable[..., nn.Module]:
                 rule="was an object of another process",
                 remedy="build it again and call goodteacher.models.custom.hand_over(model) first",
             )
-        return lambda classes: copy.deepcopy(_HANDED_OVER[name])  # noqa: ARG005 - the object decides its classes
+        return lambda classes: copy.deepcopy(_HANDED_OVER[name])
     module_name, _, function = name.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:

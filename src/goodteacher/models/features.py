@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -100,7 +101,7 @@ class TappedModel:
         by_tap = self.taps.sites(wanted)
         read: dict[str, Tensor] = {}
         handles = [
-            self._attach(site, lambda value, site=site: read.__setitem__(site, value))
+            self._attach(site, functools.partial(read.__setitem__, site))
             for sites in by_tap.values()
             for site in set(sites)
         ]
@@ -133,6 +134,35 @@ def _logits(answer: object) -> Tensor:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(answer).__name__
         raise ConfigError("the model's answer", rule="must be logits of shape (N, C)", received=got)
     return logits
+
+
+@torch.no_grad()
+def tap_shapes(model: nn.Module, inputs: Tensor, taps: Taps | None = None) -> tuple[int, dict[str, tuple[tuple[int, ...], ...]]]:
+    """Return the number of classes a network answers, and the shape of everything its taps read.
+
+    Args:
+        model: any network; it is left as it came.
+        inputs: ``(N, ...)`` an example batch.
+        taps: where to read it; by default `guess_taps`.
+
+    Returns:
+        C, and tap name to one shape a map, without N.
+    """
+    tapped = TappedModel(model, taps)
+    found = tapped.taps
+    declared: dict[Tap, object] = {
+        "stages": found.stages, "pre_activations": found.pre_activations, "stem": found.stem, "embedding": found.head,
+    }  # fmt: skip
+    was_training = model.training
+    model.eval()
+    try:
+        out = tapped(inputs, frozenset(tap for tap, sites in declared.items() if sites))
+    finally:
+        model.train(was_training)
+    single = {"stem": out.stem, "embedding": out.embedding}
+    shapes = {name: (tuple(x.shape[1:]),) for name, x in single.items() if x is not None}
+    many = {"stages": out.stages, "pre_activations": out.pre_activations}
+    return out.logits.shape[1], shapes | {name: tuple(tuple(x.shape[1:]) for x in maps) for name, maps in many.items() if maps}
 
 
 @torch.no_grad()

@@ -26,9 +26,7 @@ class MLP(nn.Module):
     def __init__(self, classes: int, *, input_shape: tuple[int, ...], widths: tuple[int, ...] = (128, 128)) -> None:
         super().__init__()
         sizes = [math.prod(input_shape), *widths]
-        self.hidden = nn.Sequential(
-            *(nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in itertools.pairwise(sizes))
-        )
+        self.hidden = nn.Sequential(*(nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in itertools.pairwise(sizes)))
         self.fc = nn.Linear(sizes[-1], classes)
         layers = range(len(widths))
         self.taps = Taps(

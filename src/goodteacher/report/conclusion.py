@@ -29,9 +29,10 @@ def conclusion(results: Results) -> str:
             sentences.append(_against_alone(student, rows))
     sentences.append(_prediction(results))
     if results.missing:
-        sentences.append(f"{len(results.missing)} planned runs are not finished, so this is a partial result.")
-    if results.alarms():
-        sentences.append(f"{len(results.alarms())} runs raised an alarm: see below.")
+        few = "1 planned run is" if len(results.missing) == 1 else f"{len(results.missing)} planned runs are"
+        sentences.append(f"{few} not finished, so this is a partial result.")
+    if alarms := len(results.alarms()):
+        sentences.append(f"Training raised {alarms} alarm{'s' if alarms > 1 else ''}: see below.")
     return " ".join(s for s in sentences if s)
 
 
@@ -46,8 +47,8 @@ def _ranking(results: Results) -> str:
             f"apart from {_join(tied)} (n = {best.seeds})."
         )
     return (
-        f"Before any student was trained, '{best.name}' had the lowest calibrated Brier score on validation, ahead of every other "
-        f"teacher (n = {best.seeds})."
+        f"Before any student was trained, '{best.name}' had the lowest calibrated Brier score on validation, ahead of every "
+        f"other teacher (n = {best.seeds})."
     )
 
 
@@ -95,8 +96,12 @@ def _prediction(results: Results) -> str:
     if math.isnan(e.mean):
         return ""
     verdict = "which is too wide to say more" if e.low <= 0 <= e.high else "which excludes zero"
+    students = results.points["student"].nunique()
+    over = (
+        f"{e.n} teacher arms" if students == 1 else f"{e.n} pairs of a teacher arm and one of {students} student arms"
+    )
     return (
-        f"Over {e.n} teacher arms the calibrated Brier score, known beforehand, had rank correlation {e.mean:+.2f} with student "
+        f"Over {over} the calibrated Brier score, known beforehand, had rank correlation {e.mean:+.2f} with student "
         f"accuracy, 95% interval [{e.low:+.2f}, {e.high:+.2f}], {verdict}."
     )
 

@@ -38,16 +38,17 @@ def examine_problem(problem: Problem) -> dict[str, str]:
     counts = torch.bincount(problem.train.labels, minlength=problem.classes)
     low, high = int(counts.argmin()), int(counts.argmax())
     findings = {"problem": problem.describe()}
-    findings["classes"] = (
-        f"fewest '{problem.class_names[low]}' ({int(counts[low])}), most '{problem.class_names[high]}' ({int(counts[high])}) in training"
-    )
+    fewest, most = (f"'{problem.class_names[c]}' ({int(counts[c])})" for c in (low, high))
+    findings["classes"] = f"fewest {fewest}, most {most} in training"
     seen = {row.tobytes() for row in problem.train.inputs.flatten(1).numpy()}
     for name in ("validation", "test"):
         rows = (problem.validation if name == "validation" else problem.test).inputs.flatten(1).numpy()
         again = sum(row.tobytes() in seen for row in rows)
         findings[f"{name} seen in training"] = f"{again} of {len(rows)} examples" + (" ! leak" if again else "")
     mean, std = problem.statistics
-    findings["inputs"] = f"mean {mean.mean():.3f}, standard deviation {std.mean():.3f}, constant features {int((std <= 1e-6).sum())}"
+    findings["inputs"] = (
+        f"mean {mean.mean():.3f}, standard deviation {std.mean():.3f}, constant features {int((std <= 1e-6).sum())}"
+    )
     # Two standard errors of the difference between two accuracies near one half, on unpaired examples.
     findings["smallest difference"] = f"test can show about {200 * (0.5 / len(problem.test)) ** 0.5:.1f} points"
     for i, note in enumerate(problem.notes, start=1):

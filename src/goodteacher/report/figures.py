@@ -10,7 +10,7 @@ from goodteacher.base.probability import log_soften
 from goodteacher.diagnose.calibration import reliability
 from goodteacher.diagnose.results import Results
 
-WIDTH, HEIGHT = 420, 280
+WIDTH, HEIGHT = 380, 270  # two side by side on the page
 
 
 def curves_data(results: Results) -> pd.DataFrame:
@@ -18,7 +18,8 @@ def curves_data(results: Results) -> pd.DataFrame:
     rows = []
     arms = [("teacher", row["arm"], row["run"]) for row in results.plan["teachers"]]
     arms += [
-        ("student", c["student"] + (f" < {c['teacher']}" if c["teacher"] else ""), c["run"]) for c in results.plan["cells"]
+        ("student", c["student"] + (f" < {c['teacher']}" if c["teacher"] else ""), c["run"])
+        for c in results.plan["cells"]
     ]
     for kind, arm, run in arms:
         if run in results.missing:
@@ -47,14 +48,19 @@ def scatter_chart(results: Results) -> Any:
     import altair as alt
 
     points = results.points
+    scale = alt.Scale(zero=False, nice=False, padding=20)  # no point on the frame
     base = alt.Chart(points).encode(
-        x=alt.X("calibrated_brier:Q", title="calibrated Brier of the teacher, validation", scale=alt.Scale(zero=False)),
+        x=alt.X(
+            "calibrated_brier:Q",
+            title="calibrated Brier of the teacher, validation",
+            scale=scale,
+            axis=alt.Axis(tickCount=6),
+        ),
         color=alt.Color("teacher:N", title="teacher"),
-        shape=alt.Shape("student:N", title="student"),
     )
-    scale = alt.Scale(zero=False)
-    dots = base.mark_point(filled=True, size=90).encode(
+    dots = base.mark_point(filled=True, size=90, opacity=1).encode(
         y=alt.Y("student_accuracy:Q", title="test accuracy of the student", scale=scale, axis=alt.Axis(format=".1%")),
+        shape=alt.Shape("student:N", title="student"),
         tooltip=["teacher", "student", alt.Tooltip("student_accuracy:Q", format=".2%")],
     )
     bars = base.mark_rule(opacity=0.6).encode(y="low:Q", y2="high:Q")
@@ -62,22 +68,21 @@ def scatter_chart(results: Results) -> Any:
 
 
 def curves_chart(results: Results) -> Any:
-    """Draw validation Brier by epoch for teachers and students."""
+    """Draw validation Brier by epoch, teachers beside students."""
     import altair as alt
 
-    return (
-        alt.Chart(curves_data(results))
-        .mark_line(point=alt.OverlayMarkDef(size=12))
-        .encode(
-            x=alt.X("epoch:Q", title="epoch"),
+    data = curves_data(results)
+    sides = []
+    for kind in data["kind"].unique():
+        lines = alt.Chart(data[data["kind"] == kind], title=f"Brier score while training, {kind}s")
+        lines = lines.mark_line(point=alt.OverlayMarkDef(size=12)).encode(
+            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1)),
             y=alt.Y("brier:Q", title="Brier score, validation", scale=alt.Scale(zero=False)),
-            color=alt.Color("arm:N", title=None),
+            color=alt.Color("arm:N", title=None, legend=alt.Legend(orient="bottom", columns=2, labelLimit=0)),
             tooltip=["arm", "epoch", alt.Tooltip("accuracy:Q", format=".2%"), alt.Tooltip("brier:Q", format=".4f")],
         )
-        .properties(width=WIDTH, height=HEIGHT)
-        .facet(column=alt.Column("kind:N", title=None, sort=["teacher", "student"]))
-        .resolve_scale(color="independent", y="independent")
-    )
+        sides.append(lines.properties(width=WIDTH, height=HEIGHT))
+    return alt.hconcat(*sides).resolve_scale(color="independent")
 
 
 def reliability_chart(results: Results) -> Any:
@@ -106,8 +111,8 @@ def charts(results: Results) -> dict[str, str]:
     found: dict[str, str] = {}
     if not results.points.empty:
         found["scatter"] = scatter_chart(results).to_json(indent=None)
-    if not curves_data(results).empty:
-        found["curves"] = curves_chart(results).to_json(indent=None)
     if results.ranked:
         found["reliability"] = reliability_chart(results).to_json(indent=None)
+    if not curves_data(results).empty:
+        found["curves"] = curves_chart(results).to_json(indent=None)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -14,7 +15,8 @@ from goodteacher.distill.table import METHODS
 from goodteacher.models.features import describe_taps, guess_taps
 from goodteacher.models.table import MODELS, build_model
 from goodteacher.report.tables import Grid
-from goodteacher.study.store import Run, Store
+from goodteacher.study.run import Run
+from goodteacher.study.store import Store
 from goodteacher.teachers.table import OBJECTIVES
 from goodteacher.teachers.targets import MAPS
 
@@ -42,25 +44,29 @@ def listing(what: str, model: str | None = None, out: Path = Path("goodteacher-r
     if what == "objectives":
         return Grid("Objectives of teachers", ("objective", "options", "source"), _losses(OBJECTIVES))
     if what == "methods":
-        rows = tuple(
-            (name, f"{METHODS[name].gamma:g}", options, source) for name, options, source in _losses(METHODS)
-        )
+        rows = tuple((name, f"{METHODS[name].gamma:g}", options, source) for name, options, source in _losses(METHODS))
         note = "gamma: weight of the label's cross-entropy when the method stands alone; 1 in a sum (crd + kd)."
         return Grid("Methods of students", ("method", "gamma", "options", "source"), rows, note)
     if what == "maps":
-        rows = tuple((n, _options(build), build.source) for n, build in MAPS.items())  # type: ignore[attr-defined]
-        return Grid("Target maps", ("map", "options", "source"), rows)
+        maps = tuple((n, _options(build), str(getattr(build, "source", ""))) for n, build in MAPS.items())
+        return Grid("Target maps", ("map", "options", "source"), maps)
     if what == "data":
-        rows = tuple((name, row.summary, _options(row.build)) for name, row in SOURCES.items())
+        sources = tuple((name, row.summary, _options(row.build)) for name, row in SOURCES.items())
         note = "A path of an .npz file or of a folder is a name too. All take subset, pair, merge and noise."
-        return Grid("Problems", ("name", "what", "options"), rows, note)
+        return Grid("Problems", ("name", "what", "options"), sources, note)
     if what == "recipes":
         return Grid("Recipes", ("recipe", "what", "command"), RECIPES)
     if what == "runs":
-        runs = [Run(path) for path in Store(out).runs()]
-        rows = tuple((r.id, r.spec["kind"], next(iter(r.spec["model"])), " + ".join(r.spec["loss"]), str(r.spec["seed"])) for r in runs)
-        return Grid(f"Finished runs in {out}", ("run", "kind", "model", "loss", "seed"), rows)
+        return _runs(out)
     return _taps(model)
+
+
+def _runs(out: Path) -> Grid:
+    rows = []
+    for run in (Run(path) for path in Store(out).runs()):
+        model, loss = next(iter(run.spec["model"])), " + ".join(run.spec["loss"])
+        rows.append((run.id, str(run.spec["kind"]), model, loss, str(run.spec["seed"])))
+    return Grid(f"Finished runs in {out}", ("run", "kind", "model", "loss", "seed"), tuple(rows))
 
 
 def _models() -> Grid:
@@ -76,7 +82,7 @@ def _models() -> Grid:
     return Grid("Models", ("model", "parameters", "inputs", "stages", "options", "source"), tuple(rows), note)
 
 
-def _losses(table: dict[str, LossRow]) -> tuple[tuple[str, str, str], ...]:
+def _losses(table: Mapping[str, LossRow]) -> tuple[tuple[str, str, str], ...]:
     return tuple((name, _options(row.build), row.source) for name, row in table.items())
 
 
@@ -97,12 +103,16 @@ def _taps(model: str | None) -> Grid:
     for i, site in enumerate(taps.stages):
         places.setdefault(site, []).append(f"stage {i + 1}")
     for i, site in enumerate(taps.pre_activations):
-        places.setdefault(site.removesuffix(":input"), []).append(f"pre-activation {i + 1}" + " (input)" * site.endswith(":input"))
-    for site, name in ((taps.stem, "stem"), (taps.head, "head (input is the embedding)")):
-        if site:
-            places.setdefault(site, []).append(name)
+        places.setdefault(site.removesuffix(":input"), []).append(
+            f"pre-activation {i + 1}" + " (input)" * site.endswith(":input")
+        )
+    for place, name in ((taps.stem, "stem"), (taps.head, "head (input is the embedding)")):
+        if place:
+            places.setdefault(place, []).append(name)
     rows = tuple(
         (name, kind, "x".join(map(str, size[1:])), ", ".join(places.get(name, [])))
         for name, kind, size in describe_taps(network, torch.zeros(2, *shape))
     )
-    return Grid(f"Modules of {model} for inputs {shape}, in order of execution", ("module", "class", "output", "tap"), rows)
+    return Grid(
+        f"Modules of {model} for inputs {shape}, in order of execution", ("module", "class", "output", "tap"), rows
+    )

@@ -20,7 +20,7 @@ from goodteacher.train.records import write_atomically
 def _scripts() -> str:
     import vl_convert
 
-    bundle: str = vl_convert.javascript_bundle()
+    bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]
     return bundle
 
 
@@ -71,7 +71,7 @@ def page_values(results: Results) -> dict[str, Any]:
     return {
         "name": results.study["name"],
         "problem": results.facts["describe"],
-        "notes": results.facts["notes"],
+        "notes": [*results.facts["notes"], *results.study["notes"]],
         "conclusion": conclusion(results),
         "grids": [g for g in grids if g is not None],
         "charts": charts(results),

@@ -7,7 +7,15 @@ from collections.abc import Generator
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from goodteacher.study.cohort import News
 
@@ -28,7 +36,13 @@ def follow(news: Generator[News, None, T], console: Console, *, quiet: bool = Fa
     """
     if quiet or not console.is_terminal:
         return _follow_plainly(news, console, quiet)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     tasks: dict[str, TaskID] = {}
     with Progress(*columns, TextColumn("{task.fields[text]}"), console=console, transient=True) as bars:
         while True:
@@ -40,8 +54,9 @@ def follow(news: Generator[News, None, T], console: Console, *, quiet: bool = Fa
             if item.kind == "steps":
                 if item.label not in tasks:
                     tasks[item.label] = bars.add_task(item.label, total=item.total, text="")
-                fields = {"text": item.text} if item.text else {}
-                bars.update(tasks[item.label], completed=item.done, **fields)
+                bars.update(tasks[item.label], completed=item.done)
+                if item.text:
+                    bars.update(tasks[item.label], text=item.text)
                 if item.done >= item.total:
                     bars.remove_task(tasks.pop(item.label))
             else:
@@ -60,7 +75,9 @@ def _follow_plainly(news: Generator[News, None, T], console: Console, quiet: boo
             now = time.monotonic()
             if not quiet and now - said.setdefault(item.label, now) > PLAIN_SECONDS:
                 said[item.label] = now
-                console.print(f"  {item.label}: step {item.done} of {item.total} {item.text}", markup=False, highlight=False)
+                console.print(
+                    f"  {item.label}: step {item.done} of {item.total} {item.text}", markup=False, highlight=False
+                )
         elif not quiet or item.kind in ("alarm", "failed"):
             _say(item, console)
 

@@ -58,20 +58,28 @@ def teacher_grid(ranked: Sequence[Ranked], *, title: str = "Teachers, ranked on 
     rows = []
     for place, r in enumerate(ranked, start=1):
         s = r.scores
-        to_best = "best" if place == 1 else f"{r.to_best.mean:+.4f} ± {r.to_best.half:.4f}" + (" (tied)" if r.tied else "")
+        to_best = (
+            "best" if place == 1 else f"{r.to_best.mean:+.4f} ± {r.to_best.half:.4f}" + (" (tied)" if r.tied else "")
+        )
         cells = (str(place), r.name, number(s["calibrated_brier"]), to_best, number(s["brier"]))
         rest = (number(s["calibrated_nll"]), number(s["nll"]), f"{100 * s['accuracy']:.2f}", number(s["ece"], 3))
         rows.append((*cells, *rest, f"{r.temperature:.2f}"))
-    n = f"n = {ranked[0].seeds} seed{'s' if ranked[0].seeds > 1 else ''} of {ranked[0].examples} examples" if ranked else "n = 0"
+    n = f"{_seeds(ranked)} of {ranked[0].examples} examples" if ranked else "n = 0"
     columns = (
         "#", "teacher", "calibrated Brier", "to the best", "Brier", "calibrated NLL", "NLL", "accuracy %", "ECE", "T",
     )  # fmt: skip
-    over = "seeds" if ranked and ranked[0].seeds > 1 else "examples"
+    seeds = {r.seeds for r in ranked}
+    over = "examples" if seeds <= {1} else "seeds" + (", or examples where their number differs" * (len(seeds) > 1))
     note = (
         "Lower is better but for accuracy. Calibrated: after the temperature T that minimises the score, fitted and scored on "
         f"different halves. ± is half a 95% t interval of the paired difference over {over}; tied: it holds zero."
     )
     return Grid(f"{title} ({n})", columns, tuple(rows), note)
+
+
+def _seeds(ranked: Sequence[Ranked]) -> str:
+    low, high = min(r.seeds for r in ranked), max(r.seeds for r in ranked)
+    return f"n = {low}{f' to {high}' if high > low else ''} seed{'s' if high > 1 else ''}"
 
 
 def student_grid(results: Results) -> Grid:
@@ -89,7 +97,12 @@ def student_grid(results: Results) -> Grid:
         p = "-" if r.to_baseline is None else f"{number(r.to_baseline.p)} / {number(r.holm)}"
         baseline = "baseline" if r.teacher == results.baseline else percent(r.to_baseline, signed=True)
         cells = (r.student, r.teacher or "(alone)", percent(r.accuracy), baseline if r.teacher else "-", p)
-        rest = (percent(r.to_alone, signed=True), number(r.extra["brier"]), number(r.extra["nll"]), number(r.extra["ece"], 3))
+        rest = (
+            percent(r.to_alone, signed=True),
+            number(r.extra["brier"]),
+            number(r.extra["nll"]),
+            number(r.extra["ece"], 3),
+        )
         rows.append((*cells, *rest, str(r.accuracy.n)))
     columns = (
         "student", "taught by", "test accuracy %", f"minus taught by {results.baseline}", "p exact / Holm",
@@ -113,8 +126,13 @@ def predictor_grid(results: Results) -> Grid | None:
         (name.replace("_", " "), f"{e.mean:+.2f}", f"[{e.low:+.2f}, {e.high:+.2f}]", str(e.n))
         for name, e in sorted(known.items(), key=lambda item: -item[1].mean)
     )
-    note = "Spearman's rank correlation over teacher arms, turned so that +1 predicts perfectly; 95% bootstrap interval."
-    return Grid("Which score of the teachers predicted the students", ("score", "correlation", "interval", "n"), rows, note)
+    note = (
+        "Spearman's rank correlation over pairs of teacher and student arms, each student arm against its own mean, turned so "
+        "that +1 predicts perfectly; 95% bootstrap interval."
+    )
+    return Grid(
+        "Which score of the teachers predicted the students", ("score", "correlation", "interval", "n"), rows, note
+    )
 
 
 def distance_grid(results: Results) -> Grid | None:
@@ -125,16 +143,22 @@ def distance_grid(results: Results) -> Grid | None:
         return None
     known = "true label distribution" if "test.truth" in results.targets else "human votes, corrected for their number"
     rows = tuple((name, *(number(values[key], 5) for key in first)) for name, values in found.items())
-    seeds = results.ranked[0].seeds
-    title = f"Teachers' distance to the {known}, on test (n = {seeds} seeds)"
-    return Grid(title, ("teacher", *first), rows, "mse: squared distance summed over classes; kl in nats; T as used in distilling.")
+    title = f"Teachers' distance to the {known}, on test ({_seeds(results.ranked)})"
+    return Grid(
+        title,
+        ("teacher", *first),
+        rows,
+        "mse: squared distance summed over classes; kl in nats; T as used in distilling.",
+    )
 
 
 def show(grid: Grid | None, console: Console) -> None:
     """Print a table to the terminal."""
     if grid is None:
         return
-    table = Table(title=grid.title, title_justify="left", caption=grid.note or None, caption_justify="left", title_style="bold")
+    table = Table(
+        title=grid.title, title_justify="left", caption=grid.note or None, caption_justify="left", title_style="bold"
+    )
     for i, column in enumerate(grid.columns):
         table.add_column(column, justify="left" if i == 0 or column in ("teacher", "taught by", "student") else "right")
     for row in grid.rows:

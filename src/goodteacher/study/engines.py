@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -68,6 +69,7 @@ _worker: dict[str, Any] = {}
 
 def _start_worker(problem: Problem, root: Path, device: str, news: Any, parent: int) -> None:
     torch.set_num_threads(1)  # two spinning OpenMP teams on a busy machine are 10 to 50 times slower
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and asks for an orderly stop by SIGTERM
     _worker.update(problem=problem, store=Store(root), device=device, news=news)
 
     def watch() -> None:

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from goodteacher.base.errors import ConfigError, GoodteacherError
 from goodteacher.data.problem import Problem
 from goodteacher.study.cohort import News, Outcome, train_cohort
-from goodteacher.study.plan import Facts, Plan, RunSpec
-from goodteacher.study.store import Run, Store
+from goodteacher.study.examine import Facts
+from goodteacher.study.plan import Plan, RunSpec
+from goodteacher.study.run import Run
+from goodteacher.study.store import Store
 from goodteacher.train.checkpoint import load_checkpoint
 
 # Networks in one cohort: enough to share batches and teachers, few enough for memory.
@@ -68,7 +70,8 @@ def ready_cohorts(plan: Plan, store: Store, waiting: set[str]) -> list[list[RunS
         if spec.training_id not in steps:
             steps[spec.training_id] = _checkpoint_step(store, spec)
         recipe = spec.recipe
-        key = (spec.seed, recipe["epochs"], recipe["batch_size"], recipe["augment"], steps[spec.training_id])
+        shared = (spec.seed, spec.initial_epochs, *(recipe[k] for k in ("epochs", "batch_size", "augment")))
+        key = (*shared, steps[spec.training_id])
         groups.setdefault(key, []).append(spec)
     cohorts = []
     for specs in groups.values():

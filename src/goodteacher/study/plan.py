@@ -12,28 +12,17 @@ import torch
 
 from goodteacher.base.compose import option_defaults, parse
 from goodteacher.base.errors import ConfigError
+from goodteacher.distill.preparation import PREPARATIONS
 from goodteacher.distill.table import METHODS, needs_teacher, parse_method
 from goodteacher.models.table import build_model
+from goodteacher.study.examine import Facts, examine
 from goodteacher.study.spec import Named, StudySpec, arm_recipe
 from goodteacher.teachers.table import OBJECTIVES
 from goodteacher.teachers.targets import parse_map
-from goodteacher.train.config import Recipe
+from goodteacher.train.config import Recipe, validate
 
 # Raised whenever a change of the code changes the numbers of a run with the same description.
 NUMERICS = 1
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a plan must know of a problem."""
-
-    fingerprint: str
-    classes: int
-    input_shape: tuple[int, ...]
-    examples: int
-    is_image: bool
-    knows_truth: bool
-    has_votes: bool
 
 
 @dataclass(frozen=True)
@@ -50,7 +39,7 @@ class RunSpec:
     """One network to be trained: everything that decides its numbers.
 
     Attributes:
-        kind: ``teacher`` or ``student``.
+        kind: ``teacher``, ``student``, or ``preparation`` of a teacher for a method that needs one.
         model: name to options.
         loss: name to options, defaults written out.
         gamma: weight of the label's cross-entropy in a method.
@@ -58,7 +47,8 @@ class RunSpec:
         keep: the checkpoint rule.
         seed: of everything random.
         problem: fingerprint.
-        teaching: who teaches, for a student.
+        teaching: who teaches, for a student; who is prepared, for a preparation.
+        initial_epochs: of initialisation, before the recipe's own.
     """
 
     kind: str
@@ -70,6 +60,7 @@ class RunSpec:
     seed: int
     problem: str
     teaching: Teaching | None = None
+    initial_epochs: int = 0
 
     @property
     def id(self) -> str:
@@ -127,83 +118,132 @@ class Plan:
         for cell in self.cells:
             taught = f" < {cell.teacher}" if cell.teacher else ""
             names[cell.run] = f"{cell.student}{taught}/{cell.seed}"
+        for run, spec in self.runs.items():
+            if spec.kind == "preparation" and spec.teaching is not None:
+                (what,) = spec.loss
+                names[run] = f"{what} of {names.get(spec.teaching.run or '', spec.teaching.run)}"
         return names
 
 
-def plan_study(study: StudySpec, facts: Facts) -> Plan:
+def plan_study(study: StudySpec, facts: Facts, finished: Mapping[str, Mapping[str, Any]] | None = None) -> Plan:
     """Plan a study.
 
     Args:
         study: as written.
         facts: of its problem.
+        finished: specs of the finished runs that the study names as teachers, by id.
 
     Returns:
         The plan. Nothing is trained, read or written.
 
     Raises:
         ConfigError: for anything in the study that cannot be run: unknown names or options, models that do not take these
-            inputs, methods that need a teacher where there is none.
+            inputs, methods that need a teacher where there is none, or that are undefined for a pair of models.
     """
-    runs: dict[str, RunSpec] = {}
-    teachers: dict[tuple[str, int], str] = {}
-    maps = {name: _canonical_map(spec.map) for name, spec in study.teachers.items()}
-    for name, spec in study.teachers.items():
+    planner = _Planner(study, facts, finished or {})
+    for name in study.teachers:
+        planner.add_teacher(name)
+    for name in study.students:
+        planner.add_student(name)
+    return Plan(study, facts, planner.runs, planner.teachers, tuple(planner.cells), planner.maps)
+
+
+class _Planner:
+    """Collects runs; lives for one call of `plan_study`."""
+
+    def __init__(self, study: StudySpec, facts: Facts, finished: Mapping[str, Mapping[str, Any]]) -> None:
+        self.study, self.facts, self.finished = study, facts, finished
+        self.runs: dict[str, RunSpec] = {}
+        self.teachers: dict[tuple[str, int], str] = {}
+        self.cells: list[Cell] = []
+        self.maps = {name: _canonical_map(spec.map) for name, spec in study.teachers.items()}
+
+    def _add(self, run: RunSpec) -> str:
+        self.runs[run.id] = run
+        return run.id
+
+    def add_teacher(self, name: str) -> None:
+        spec = self.study.teachers[name]
         if spec.table is not None:
-            _check_table(name, spec.table, facts)
-            continue
+            _check_table(name, spec.table, self.facts)
+            return
         if spec.run is not None:
-            teachers |= {(name, seed): spec.run for seed in study.seed_list}
-            continue
+            self.teachers |= {(name, seed): spec.run for seed in self.study.seed_list}
+            return
         assert spec.model is not None
-        recipe = arm_recipe(study, spec.recipe, f"teachers.{name}.recipe")
-        _check_recipe(recipe, spec.keep, f"teachers.{name}", facts)
-        model, loss = _canonical_model(spec.model, facts), _canonical_objective(spec.objective)
-        for seed in study.seed_list:
+        recipe = arm_recipe(self.study, spec.recipe, f"teachers.{name}.recipe")
+        _check_recipe(recipe, spec.keep, f"teachers.{name}", self.facts)
+        model, loss = _canonical_model(spec.model, self.facts), _canonical_objective(spec.objective)
+        for seed in self.study.seed_list:
             run = RunSpec(
-                "teacher", model, loss, 0.0, recipe.model_dump(mode="json"), spec.keep, seed, facts.fingerprint
+                "teacher", model, loss, 0.0, recipe.model_dump(mode="json"), spec.keep, seed, self.facts.fingerprint
             )
-            runs[run.id] = run
-            teachers[name, seed] = run.id
-    cells: list[Cell] = []
-    for name, student in study.students.items():
-        recipe = arm_recipe(study, student.recipe, f"students.{name}.recipe")
-        _check_recipe(recipe, student.keep, f"students.{name}", facts)
-        model = _canonical_model(student.model, facts)
-        loss, gamma = _canonical_method(student.method)
-        arms: tuple[str | None, ...] = study.teachers_of(student) if needs_teacher(student.method) else (None,)
+            self.teachers[name, seed] = self._add(run)
+
+    def add_student(self, name: str) -> None:
+        spec = self.study.students[name]
+        recipe = arm_recipe(self.study, spec.recipe, f"students.{name}.recipe")
+        _check_recipe(recipe, spec.keep, f"students.{name}", self.facts)
+        model = _canonical_model(spec.model, self.facts)
+        loss, gamma = _canonical_method(spec.method)
+        arms: tuple[str | None, ...] = self.study.teachers_of(spec) if needs_teacher(spec.method) else (None,)
         if not arms:
-            raise ConfigError(
-                f"students.{name}", rule="needs a teacher for its method", received="no teacher in the study"
-            )
+            raise ConfigError(f"students.{name}", rule="needs a teacher for its method", received="no teacher")
         for arm in arms:
-            for seed in study.seed_list:
-                teaching = _teaching(study, arm, seed, teachers, maps)
+            teacher = self._teacher_model(arm)
+            needs = examine(model, teacher, loss, gamma, self.facts, where=f"students.{name}, taught by {arm}")
+            for seed in self.study.seed_list:
+                teaching = self._teaching(arm, seed)
+                for preparation in needs.preparation:
+                    assert teaching is not None and teacher is not None, "examine refuses a preparation of a table"
+                    prepared = self._preparation(preparation, spec.preparation, recipe, seed, teaching, teacher)
+                    teaching = Teaching(prepared, None, teaching.target_map)
                 run = RunSpec(
-                    "student",
-                    model,
-                    loss,
-                    gamma,
-                    recipe.model_dump(mode="json"),
-                    student.keep,
-                    seed,
-                    facts.fingerprint,
-                    teaching,
-                )
-                runs[run.id] = run
-                cells.append(Cell(name, arm, seed, run.id))
-    return Plan(study, facts, runs, teachers, tuple(cells), maps)
+                    "student", model, loss, gamma, recipe.model_dump(mode="json"), spec.keep, seed,
+                    self.facts.fingerprint, teaching, needs.initial_epochs,
+                )  # fmt: skip
+                self.cells.append(Cell(name, arm, seed, self._add(run)))
 
+    def _teacher_model(self, arm: str | None) -> dict[str, dict[str, Any]] | None:
+        """Return a teacher arm's model, or None for a table and for no teacher."""
+        if arm is None:
+            return None
+        spec = self.study.teachers[arm]
+        if spec.run is not None:
+            known = self.finished.get(spec.run)
+            if known is None:
+                raise ConfigError(f"teachers.{arm}.run", rule="must be a finished run of this store", received=repr(spec.run))
+            return dict(known["model"])
+        return _canonical_model(spec.model, self.facts) if spec.model is not None else None
 
-def _teaching(
-    study: StudySpec,
-    arm: str | None,
-    seed: int,
-    teachers: Mapping[tuple[str, int], str],
-    maps: Mapping[str, dict[str, Any]],
-) -> Teaching | None:
-    if arm is None:
-        return None
-    return Teaching(teachers.get((arm, seed)), study.teachers[arm].table, maps[arm])
+    def _teaching(self, arm: str | None, seed: int) -> Teaching | None:
+        if arm is None:
+            return None
+        return Teaching(self.teachers.get((arm, seed)), self.study.teachers[arm].table, self.maps[arm])
+
+    def _preparation(
+        self,
+        name: str,
+        overrides: Mapping[str, Any],
+        recipe: Recipe,
+        seed: int,
+        teaching: Teaching,
+        model: dict[str, dict[str, Any]],
+    ) -> str:
+        """Add what is prepared once on a teacher and shared by all students that need it; return its run."""
+        row = PREPARATIONS[name]
+        # As many epochs as published for 240 of the student's, and as few as its own where those are fewer.
+        epochs = max(1, round(row.epochs / 240 * recipe.epochs))
+        own: dict[str, Any] = {"epochs": epochs, "schedule": "multistep", "milestones": row.milestones, "ema": None}
+        if not row.milestones:
+            own |= {"schedule": "constant", "milestones": ()}
+        prepared = validate(Recipe, {**recipe.model_dump(), **own, **overrides}, "preparation")
+        untouched = Teaching(teaching.run, None, {"identity": {}})
+        run = RunSpec(
+            "preparation", model, {name: {}}, 0.0, prepared.model_dump(mode="json"), "last", seed,
+            self.facts.fingerprint, untouched,
+        )  # fmt: skip
+        return self._add(run)
 
 
 def _check_table(arm: str, table: str, facts: Facts) -> None:

@@ -67,6 +67,7 @@ class StudentSpec(Strict):
         taught_by: names of teacher arms; all of them by default.
         keep: which checkpoint counts, chosen on validation.
         recipe: overrides of the study's recipe.
+        preparation: overrides of the recipe of what is prepared on the teacher first, for methods that need it (hsakd, ft).
     """
 
     model: Named
@@ -74,6 +75,7 @@ class StudentSpec(Strict):
     taught_by: tuple[str, ...] | None = None
     keep: Keep = "last"
     recipe: dict[str, Any] = Field(default_factory=dict)
+    preparation: dict[str, Any] = Field(default_factory=dict)
 
 
 class StudySpec(Strict):
@@ -86,6 +88,7 @@ class StudySpec(Strict):
         teachers: arms by name.
         students: arms by name.
         seeds: how many, or which.
+        notes: what must be said beside its numbers: departures from what it follows.
     """
 
     name: Name = "study"
@@ -94,6 +97,7 @@ class StudySpec(Strict):
     teachers: dict[Name, TeacherSpec] = Field(default_factory=dict)
     students: dict[Name, StudentSpec] = Field(default_factory=dict)
     seeds: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=0)], ...] = 5
+    notes: tuple[str, ...] = ()
 
     @field_validator("problem", mode="before")
     @classmethod

@@ -71,6 +71,10 @@ class BrierLogits:
     needs: ClassVar[Needs] = Needs()
     stall_advice: ClassVar[str] = "use per_class: sum, or target: 30 and true_weight: 15 for hundreds of classes"
 
+    def __post_init__(self) -> None:
+        check_range("target", self.target, low=0.0, open_low=True)
+        check_range("true_weight", self.true_weight, low=0.0, open_low=True)
+
     def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``brier_logits``."""
         score = scores.brier_logits(

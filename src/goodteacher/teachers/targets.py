@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 
-from goodteacher.base.errors import ConfigError, check_choice, check_range, suggest
+from goodteacher.base.compose import checked_options
+from goodteacher.base.errors import ConfigError, check_choice, check_range
 from goodteacher.base.probability import brier_score, log_probabilities, log_soften, nll
 from goodteacher.base.types import Labels, Logits
 
@@ -91,6 +92,8 @@ def project_to_simplex(x: torch.Tensor) -> torch.Tensor:
 
     Source: Held, Wolfe & Crowder (1974); Duchi et al. (2008), figure 1.
     """
+    # The projection ignores a constant added to a row; without it, large logits would leave no digits for the 1.
+    x = x - x.amax(dim=-1, keepdim=True)
     ordered = x.sort(dim=-1, descending=True).values
     excess = ordered.cumsum(dim=-1) - 1
     count = torch.arange(1, x.shape[-1] + 1, device=x.device, dtype=x.dtype)
@@ -209,18 +212,9 @@ def parse_map(spec: str | Mapping[str, Mapping[str, Any] | None] | None) -> FitT
     """
     if spec is None:
         return FitIdentity()
-    name, options = (spec, {}) if isinstance(spec, str) else next(iter(spec.items()))
     if not isinstance(spec, str) and len(spec) != 1:
         raise ConfigError("map", rule="must name one map", received=f"{len(spec)} names")
+    name, given = (spec, None) if isinstance(spec, str) else next(iter(spec.items()))
     check_choice("map", name, MAPS)
-    build = MAPS[name]
-    fields = list(build.__dataclass_fields__)  # type: ignore[attr-defined]
-    for option in options or {}:
-        if option not in fields:
-            raise ConfigError(
-                f"option of map '{name}'",
-                rule="must be one of its parameters",
-                received=repr(option),
-                remedy=suggest(option, fields) if fields else "it has no options",
-            )
-    return build(**(options or {}))
+    options = checked_options(f"map '{name}'", MAPS[name], given)
+    return MAPS[name](**options)

@@ -78,8 +78,12 @@ class Learner:
         self.auxiliary = auxiliary(loss)
         if self.auxiliary is not None:
             self.auxiliary.to(self.device)
+        # What is evaluated and kept: the network itself, but for a method that hands over more (SimKD's projector and head).
+        deployed = getattr(loss, "deployed", None)
+        self.network: nn.Module = deployed(self.model) if deployed else self.model
+        self.initial_epochs = loss.needs.initial_epochs
         self.optimizer = build_optimizer(recipe, [self.model, *([self.auxiliary] if self.auxiliary else [])])
-        self.average = copy.deepcopy(self.model).requires_grad_(False) if recipe.ema else None
+        self.average = copy.deepcopy(self.network).requires_grad_(False) if recipe.ema else None
         self.keeps = dict.fromkeys(keeps) | {}
         self.kept: dict[str, Kept] = {}
         self.step = 0
@@ -97,10 +101,12 @@ class Learner:
     @property
     def final_model(self) -> nn.Module:
         """The network that is evaluated and kept: the average of the weights where the recipe asks for one."""
-        return self.average if self.average is not None else self.model
+        return self.average if self.average is not None else self.network
 
-    def train_step(self, batch: Batch, teacher: Output | None, progress: Progress, steps: int) -> None:
+    def train_step(self, batch: Batch, teacher: Output | None, progress: Progress) -> None:
         """Take one optimiser step on a batch.
+
+        In the stage of initialisation the rate is constant; the optimiser starts afresh after it.
 
         Raises:
             TrainingError: if a part of the loss is not finite.
@@ -109,8 +115,11 @@ class Learner:
         # Dropout's draws are this learner's own, whoever else trains in the cohort.
         torch.manual_seed(derive(self.seed, "dropout", self.step))
         self.model.train()
+        if self.initial_epochs and not progress.initial and progress.step == 0:
+            self.optimizer.state.clear()
+        steps = progress.steps_per_epoch * progress.epochs
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.recipe, self.step, steps)
+            group["lr"] = self.recipe.lr if progress.initial else learning_rate(self.recipe, progress.step, steps)
         terms = self._terms(batch, teacher, progress)
         total = torch.stack([term.float() for term in terms.values()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
@@ -130,7 +139,7 @@ class Learner:
     def _terms(self, batch: Batch, teacher: Output | None, progress: Progress) -> Terms:
         needs = self.needs
         with autocast(self.device, self.precision):
-            output = self.tapped(batch.inputs, needs.student)
+            output = self.tapped(batch.inputs, needs.student) if needs.output else Output(batch.inputs.new_zeros(0))
             if needs.views:
                 views = {name: self.tapped(batch.views[name], needs.student) for name in sorted(needs.views)}
                 output = replace(output, views=views)
@@ -142,7 +151,7 @@ class Learner:
         # The usual ramp: an average of few steps must not remember the random start.
         decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for mean, value in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
+            for mean, value in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
                 if mean.is_floating_point():
                     mean.lerp_(value, 1 - decay)
                 else:
@@ -167,9 +176,12 @@ class Learner:
         self._pending.clear()
 
     def end_epoch(self, problem: Problem, steps_per_epoch: int, epochs: int) -> dict[str, Any]:
-        """Close an epoch: mean losses, scores on validation, checkpoints to keep; return and record the event."""
+        """Close an epoch: mean losses, scores on validation, checkpoints to keep; return and record the event.
+
+        Epochs of initialisation are numbered up to 0, and validation waits for the main training.
+        """
         self.settle()
-        epoch = self.step // steps_per_epoch
+        epoch = self.step // steps_per_epoch - self.initial_epochs
         event: dict[str, Any] = {
             "epoch": epoch,
             "step": self.step,
@@ -179,7 +191,7 @@ class Learner:
         }
         self._sums = {}
         wanted_epoch = any(rule == f"epoch={epoch}" for rule in self.keeps)
-        if epoch % self.recipe.evaluate_every == 0 or epoch == epochs or wanted_epoch:
+        if epoch > 0 and (epoch % self.recipe.evaluate_every == 0 or epoch == epochs or wanted_epoch):
             logits = predict(self.final_model, problem, "validation", precision=self.precision, device=self.device)
             labels = problem.validation.labels
             event["validation"] = scores = quick_scores(logits, labels)

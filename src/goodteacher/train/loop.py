@@ -57,7 +57,9 @@ def orderly_stop() -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {s: signal.signal(s, stop.request) for s in (signal.SIGINT, signal.SIGTERM)}
+    # A worker process ignores Ctrl-C, which the terminal sends to it too, and waits for its parent's SIGTERM.
+    asked = [s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) is not signal.SIG_IGN]
+    before = {s: signal.signal(s, stop.request) for s in asked}
     try:
         yield stop
     finally:
@@ -71,7 +73,7 @@ def fit(
     problem: Problem,
     *,
     epochs: int,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    checkpoint_seconds: float | None = None,
 ) -> Generator[Tick, None, list[Learner]]:
     """Train a cohort, yielding a `Tick` a step and returning the learners that finished.
 
@@ -82,8 +84,8 @@ def fit(
         learners: all at the same step (0, or that of their checkpoints).
         loader: the shared batches.
         problem: for validation.
-        epochs: to train in all.
-        checkpoint_seconds: between checkpoints.
+        epochs: of the main training; epochs of initialisation that the learners have come before them.
+        checkpoint_seconds: between checkpoints; `CHECKPOINT_SECONDS` by default.
 
     Yields:
         One tick a step.
@@ -96,8 +98,10 @@ def fit(
         KeyboardInterrupt: after checkpoints are written.
     """
     _check_cohort(learners, loader)
-    steps = epochs * loader.steps_per_epoch
+    initial = learners[0].initial_epochs * loader.steps_per_epoch
+    steps = initial + epochs * loader.steps_per_epoch
     alive = list(learners)
+    between = CHECKPOINT_SECONDS if checkpoint_seconds is None else checkpoint_seconds
     saved_at = time.monotonic()
     with orderly_stop() as stop:
         for step in range(alive[0].step, steps):
@@ -106,16 +110,16 @@ def fit(
             failures: dict[str, GoodteacherError] = {}
             events: dict[str, dict[str, Any]] = {}
             for learner in alive:
-                progress = Progress(step, loader.steps_per_epoch, epochs, learner.seed)
+                progress = _progress(step, initial, loader.steps_per_epoch, epochs, learner)
                 try:
-                    learner.train_step(batch, answers.get(id(learner.teacher)), progress, steps)
+                    learner.train_step(batch, answers.get(id(learner.teacher)), progress)
                     if (step + 1) % loader.steps_per_epoch == 0:
                         events[learner.name] = learner.end_epoch(problem, loader.steps_per_epoch, epochs)
                 except TrainingError as error:
                     failures[learner.name] = error
             alive = [x for x in alive if x.name not in failures]
             yield Tick(step + 1, steps, events, failures)
-            if stop.requested or (time.monotonic() - saved_at > checkpoint_seconds and step + 1 < steps):
+            if stop.requested or (time.monotonic() - saved_at > between and step + 1 < steps):
                 for learner in alive:
                     learner.save()
                 saved_at = time.monotonic()
@@ -126,12 +130,21 @@ def fit(
     return alive
 
 
+def _progress(step: int, initial: int, steps_per_epoch: int, epochs: int, learner: Learner) -> Progress:
+    if step < initial:
+        return Progress(step, steps_per_epoch, learner.initial_epochs, learner.seed, initial=True)
+    return Progress(step - initial, steps_per_epoch, epochs, learner.seed)
+
+
 def _check_cohort(learners: Sequence[Learner], loader: Loader) -> None:
     if not learners:
         raise ConfigError("a cohort", rule="needs at least one learner", received="none")
     names = [x.name for x in learners]
     if len(set(names)) < len(names):
         raise ConfigError("learners of a cohort", rule="must have different names", received=names)
+    if len({x.initial_epochs for x in learners}) > 1:
+        found = [x.initial_epochs for x in learners]
+        raise ConfigError("learners of a cohort", rule="must have as many epochs of initialisation", received=found)
     if len({x.step for x in learners}) > 1:
         raise ConfigError("learners of a cohort", rule="must be at the same step", received=[x.step for x in learners])
     for learner in learners:

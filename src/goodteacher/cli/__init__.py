@@ -1,0 +1,34 @@
+"""The command line: the only place that parses arguments and prints. Heavy packages are imported inside the commands."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from goodteacher.cli import looking, training  # noqa: F401 - their commands register with the app
+from goodteacher.cli.options import app
+
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one sentence and exit code 2, Ctrl-C is 130."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app(standalone_mode=True)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:  # typer turns KeyboardInterrupt into this
+            print("goodteacher: stopped; finished runs and checkpoints are kept; the same command goes on.", file=sys.stderr)
+        raise
+    except Exception as error:
+        from goodteacher.base.errors import GoodteacherError  # imports torch, which --help does without
+
+        if not isinstance(error, GoodteacherError):
+            raise
+        print(f"goodteacher: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

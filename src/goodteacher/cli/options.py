@@ -1,0 +1,57 @@
+"""The app, the options that mean the same in every command, and what every command begins with."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="goodteacher",
+    help="Train the teacher your student needs: teachers ranked before any student, students distilled, honest statistics.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Out = Annotated[Path, typer.Option("--out", help="Folder of runs, studies and pages.")]
+Root = Annotated[Path, typer.Option("--root", help="Folder where data lie.")]
+Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="How many seeds.")]
+Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the training data.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Precision = Annotated[str | None, typer.Option("--precision", help="auto, fp32 or bf16.")]
+Engine = Annotated[str, typer.Option("--engine", help="auto, local, processes or ray.")]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes at a time; by default one a core.")]
+Json = Annotated[bool, typer.Option("--json", help="Print a machine-readable result as the last line.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show alarms, failures and the final tables only.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="KEY.PATH=VALUE, over what a study file says; repeatable.")
+]
+Data = Annotated[str, typer.Option("--data", help="gaussian, digits, cifar10, cifar100, an .npz file or a folder.")]
+CORES = os.cpu_count() or 1
+
+
+def begin(device: str, engine: str) -> tuple[str, str]:
+    """Set threads for this process; return the device and the engine to use."""
+    import torch
+
+    from goodteacher.api import pick_device
+
+    place = pick_device(device)
+    if engine == "auto":
+        engine = "processes" if place == "cpu" and CORES > 1 else "local"
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)  # spinning OpenMP teams on a busy machine are 10 to 50 times slower
+    return place, engine
+
+
+def console(stderr: bool = False) -> Any:
+    """Return a console: a terminal's own, or wide plain lines."""
+    from rich.console import Console
+
+    # A pipe gets wide plain lines rather than tables broken at 80 columns.
+    return Console(stderr=stderr) if sys.stdout.isatty() else Console(stderr=stderr, width=150)

@@ -1,0 +1,226 @@
+"""Commands that train: demo, run, teach, distill."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from goodteacher.cli.options import (
+    CORES,
+    Data,
+    Device,
+    Engine,
+    Epochs,
+    Json,
+    Out,
+    Precision,
+    Quiet,
+    Root,
+    Seeds,
+    Set,
+    Workers,
+    app,
+    begin,
+    console,
+)
+from goodteacher.cli.output import show_results
+
+
+def _override(values: dict[str, Any], changes: list[str] | None, **recipe: Any) -> None:
+    from goodteacher.study.spec import apply_override
+
+    given = {key: value for key, value in recipe.items() if value is not None}
+    if given:
+        values["recipe"] = {**(values.get("recipe") or {}), **given}
+    for change in changes or []:
+        apply_override(values, change)
+
+
+def _execute(study: Any, *, out: Path, device: str, engine: str, workers: int, quiet: bool, as_json: bool) -> None:
+    """Run a study, show its tables, and exit with 1 if a run failed."""
+    from goodteacher.api import run_study
+
+    place, engine = begin(device, engine)
+    finished = run_study(study, out=out, device=place, engine=engine, workers=workers, console=console(), quiet=quiet)
+    show_results([finished.folder], as_json=as_json, failed=finished.summary.failed)
+    if finished.summary.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    out: Out = Path("goodteacher-runs"),
+    seeds: Seeds = None,
+    device: Device = "cpu",
+    engine: Engine = "auto",
+    workers: Workers = CORES,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train, rank, distil and report on data that come with the package: no network, under three minutes on two cores."""
+    from goodteacher.api import run_study
+    from goodteacher.recipes import demo as recipe
+
+    place, engine = begin(device, engine)
+    folders: list[Path] = []
+    failed: dict[str, str] = {}
+    for study in (recipe.digits(seeds or 5), recipe.gaussian(seeds or 5)):
+        screen = console()
+        screen.print(
+            f"{study.name}: {len(study.teachers)} teachers, {len(study.students)} students, {len(study.seed_list)} seeds"
+        )
+        finished = run_study(study, out=out, device=place, engine=engine, workers=workers, console=screen, quiet=quiet)
+        folders.append(finished.folder)
+        failed |= finished.summary.failed
+    show_results(folders, as_json=as_json, failed=failed)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    study: Annotated[Path, typer.Argument(help="A study file in YAML.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the runs, with an estimate of time and disk.")
+    ] = False,
+    changes: Set = None,
+    out: Out = Path("goodteacher-runs"),
+    root: Annotated[Path | None, typer.Option("--root", help="Folder where data lie; over what the file says.")] = None,
+    seeds: Seeds = None,
+    epochs: Epochs = None,
+    device: Device = "auto",
+    precision: Precision = None,
+    engine: Engine = "auto",
+    workers: Workers = CORES,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Run a study file: what is finished is skipped, what was interrupted goes on."""
+    from goodteacher.study.spec import read_study
+
+    pairs = [("seeds", seeds), ("recipe.epochs", epochs), ("recipe.precision", precision), ("problem.root", root)]
+    given = [f"{key}={value}" for key, value in pairs if value is not None]
+    spec = read_study(study, (*given, *(changes or [])))
+    if dry_run:
+        _dry_run(spec, out, device, as_json)
+    else:
+        _execute(spec, out=out, device=device, engine=engine, workers=workers, quiet=quiet, as_json=as_json)
+
+
+def _dry_run(spec: Any, out: Path, device: str, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from goodteacher.api import finished_teachers, load_problem
+    from goodteacher.study.estimate import estimate_cost
+    from goodteacher.study.execute import facts_of
+    from goodteacher.study.plan import plan_study
+    from goodteacher.study.store import Store
+
+    place, _ = begin(device, "local")
+    problem, store, screen = load_problem(spec), Store(out), console()
+    plan = plan_study(spec, facts_of(problem), finished_teachers(spec, store))
+    screen.print(problem.describe(), markup=False, highlight=False)
+    for run_id, label in plan.labels().items():
+        state = "finished" if store.has(run_id) else "to train"
+        screen.print(f"  {run_id}  {state:9} {label}", markup=False, highlight=False)
+    cost = estimate_cost(plan, problem, store, place)
+    screen.print(
+        f"{cost.runs} runs to train, {cost.reused} finished; about {cost.seconds / 60:.1f} minutes of one worker on this machine "
+        f"(within a factor of two) and {cost.bytes / 1e6:.1f} MB of disk",
+        markup=False, highlight=False,
+    )  # fmt: skip
+    if as_json:
+        print(json.dumps({"planned": plan.labels(), **asdict(cost)}))
+
+
+@app.command()
+def teach(
+    model: Annotated[str, typer.Argument(help="A model's name, or module:function.")],
+    data: Data,
+    objective: Annotated[str, typer.Option("--objective", help="What the teacher minimises.")] = "cross_entropy",
+    keep: Annotated[str, typer.Option("--keep", help="last, best_brier, best_nll, best_accuracy or epoch=K.")] = "last",
+    changes: Set = None,
+    root: Root = Path("data"),
+    out: Out = Path("goodteacher-runs"),
+    seeds: Seeds = 1,
+    epochs: Epochs = None,
+    device: Device = "auto",
+    precision: Precision = None,
+    engine: Engine = "auto",
+    workers: Workers = CORES,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train a teacher."""
+    values: dict[str, Any] = {
+        "name": f"teach-{_slug(data)}-{_slug(model)}-{_slug(objective)}",
+        "problem": {"name": data, "root": str(root)},
+        "teachers": {_slug(objective): {"model": model, "objective": objective, "keep": keep}},
+        "seeds": seeds,
+    }
+    _override(values, changes, epochs=epochs, precision=precision)
+    _run_values(values, out, device, engine, workers, quiet, as_json)
+
+
+@app.command()
+def distill(
+    student: Annotated[str, typer.Argument(help="A model's name, or module:function.")],
+    data: Data,
+    teacher: Annotated[str, typer.Option("--teacher", help="A finished run's id, or a model to train first.")],
+    method: Annotated[
+        str, typer.Option("--method", help="What carries the teacher over: kd, dkd, crd + kd, ...")
+    ] = "kd",
+    objective: Annotated[
+        str, typer.Option("--objective", help="Of a teacher that is trained first.")
+    ] = "cross_entropy",
+    target_map: Annotated[
+        str | None, typer.Option("--map", help="What is done to the teacher's outputs: temperature, ...")
+    ] = None,
+    keep: Annotated[str, typer.Option("--keep", help="Of the student: last, best_brier, ...")] = "last",
+    changes: Set = None,
+    root: Root = Path("data"),
+    out: Out = Path("goodteacher-runs"),
+    seeds: Seeds = 1,
+    epochs: Epochs = None,
+    device: Device = "auto",
+    precision: Precision = None,
+    engine: Engine = "auto",
+    workers: Workers = CORES,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train a student from a teacher, and the same student alone beside it."""
+    from goodteacher.study.store import Store
+
+    is_run = Store(out).has(Path(teacher).name)
+    arm = {"run": Path(teacher).name} if is_run else {"model": teacher, "objective": objective}
+    values: dict[str, Any] = {
+        "name": f"distill-{_slug(data)}-{_slug(teacher)}-{_slug(student)}-{_slug(method)}",
+        "problem": {"name": data, "root": str(root)},
+        "teachers": {"teacher": {**arm, "map": target_map}},
+        "students": {
+            "alone": {"model": student, "method": "none", "keep": keep},
+            _slug(method): {"model": student, "method": method, "keep": keep},
+        },
+        "seeds": seeds,
+    }
+    _override(values, changes, epochs=epochs, precision=precision)
+    _run_values(values, out, device, engine, workers, quiet, as_json)
+
+
+def _run_values(
+    values: dict[str, Any], out: Path, device: str, engine: str, workers: int, quiet: bool, as_json: bool
+) -> None:
+    from goodteacher.study.spec import parse_study
+
+    study = parse_study(values, "")
+    _execute(study, out=out, device=device, engine=engine, workers=workers, quiet=quiet, as_json=as_json)
+
+
+def _slug(text: str) -> str:
+    import re
+
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", Path(text).stem if "/" in text else text).strip("-.") or "x"

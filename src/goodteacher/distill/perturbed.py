@@ -1,0 +1,98 @@
+"""Perturbed distillation: the leading coefficients of the divergence's series are moved.
+
+Legend: N examples, C classes, M coefficients; p^t, p^s probabilities of teacher and student.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from goodteacher.base.errors import ShapeError, check_logits, check_range, values_are_trusted
+from goodteacher.base.probability import kl, log_soften, reduce
+from goodteacher.base.types import Batch, Logits, Needs, Output, Progress, Reduction, Terms
+
+Coefficients = Sequence[float] | Sequence[Sequence[float]] | Tensor
+
+
+def ptloss(
+    student_logits: Logits, teacher_logits: Logits, *, coefficients: Coefficients, reduction: Reduction = "mean"
+) -> Tensor:
+    r"""Divergence to the teacher with a polynomial in the student's doubt added.
+
+    .. math:: \ell_n = \mathrm{KL}(p^t_n \Vert p^s_n) + \sum_c p^t_{nc} \sum_{m=1}^{M} \varepsilon_{cm} (1 - p^s_{nc})^m
+
+    Since :math:`-\log p = \sum_m (1 - p)^m / m`, it moves the first M coefficients 1/m of the series by ε. The student's optimum
+    is then a *proxy teacher* q* instead of p^t: with M = 1, :math:`q^*_c = p^t_c / (\lambda - \varepsilon_1 p^t_c)`.
+
+    Args:
+        student_logits: ``(N, C)``, unnormalised; receives the gradient.
+        teacher_logits: ``(N, C)``, unnormalised; treated as constant.
+        coefficients: ε, ``(M,)`` shared by the classes, or ``(C, M)``; M ≥ 1.
+        reduction: over the batch; classes are always summed.
+
+    Returns:
+        Scalar, or ``(N,)`` with ``reduction="none"``; nats. It can be negative. Zeros give `kd` at T = 1.
+
+    Raises:
+        ShapeError: if shapes do not fit, or values are not finite.
+
+    Example:
+        >>> z = torch.tensor([[0.0, 0.0]])
+        >>> ptloss(z, z, coefficients=[1.0])
+        tensor(0.5000)
+
+    Source: Zhang et al. (2023), from secondary sources; Leng et al. (2022) for one coefficient and one-hot teachers.
+    """
+    check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
+    log_q, log_p = log_soften(teacher_logits.detach()), log_soften(student_logits)
+    epsilon = torch.as_tensor(coefficients, dtype=log_p.dtype, device=log_p.device)
+    _check_coefficients(epsilon, student_logits.shape[1])
+    doubt = -torch.expm1(log_p)  # 1 - p without cancellation
+    polynomial = torch.zeros_like(doubt)
+    for column in epsilon.flip(-1).unbind(-1):
+        polynomial = doubt * (column + polynomial)
+    return reduce(kl(log_q, log_p) + (log_q.exp() * polynomial).sum(dim=-1), reduction)
+
+
+def _check_coefficients(epsilon: Tensor, classes: int | None) -> None:
+    shape = tuple(epsilon.shape)
+    fits = len(shape) in (1, 2) and shape[-1] >= 1 and (len(shape) == 1 or classes is None or shape[0] == classes)
+    if not fits:
+        rule = f"must have shape (M,) or ({'C' if classes is None else classes}, M) with M >= 1"
+        raise ShapeError("coefficients", rule=rule, received=f"shape {shape}")
+    if not values_are_trusted() and not torch.isfinite(epsilon).all():
+        raise ShapeError("coefficients", rule="must be finite", received="NaN or infinity")
+
+
+@dataclass(frozen=True)
+class PTLoss:
+    """Perturbed divergence to the teacher, weighted by α; see `ptloss`.
+
+    Args:
+        alpha: weight.
+        coefficients: ε, ``(M,)`` or ``(C, M)``. They are found by a search on held-out labels; the default, five zeros, is plain
+            divergence.
+    """
+
+    alpha: float = 1.0
+    coefficients: tuple[float, ...] | tuple[tuple[float, ...], ...] = (0.0, 0.0, 0.0, 0.0, 0.0)
+    needs: ClassVar[Needs] = Needs(uses_teacher=True)
+
+    def __post_init__(self) -> None:
+        check_range("alpha", self.alpha, low=0.0)
+        try:
+            epsilon = torch.tensor(self.coefficients)
+        except (TypeError, ValueError) as error:
+            rule = "must be numbers, or one list of equal length a class"
+            raise ShapeError("coefficients", rule=rule, received=repr(self.coefficients)) from error
+        _check_coefficients(epsilon, None)
+
+    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+        """Return the term ``ptloss``."""
+        assert teacher is not None, "the plan refuses ptloss without a teacher"
+        return {"ptloss": self.alpha * ptloss(student.logits, teacher.logits, coefficients=self.coefficients)}

@@ -1,0 +1,48 @@
+"""A preparation in the loop: trained like any learner, and afterwards a frozen teacher with something added."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from goodteacher.base.types import Batch, Needs, Output, Progress, Tap, Terms
+from goodteacher.distill.preparation import Prepared
+from goodteacher.train.precision import Precision, autocast, lay_out
+
+
+class PreparationLoss:
+    """The prepared network's own loss, on the view it asks for.
+
+    Args:
+        prepared: a frozen teacher with the addition that trains.
+    """
+
+    def __init__(self, prepared: Prepared) -> None:
+        self.prepared = prepared
+        self.needs = Needs(views=prepared.views, output=False)
+
+    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+        """Return the terms of the addition."""
+        (inputs,) = [batch.views[v] for v in self.prepared.views] or [batch.inputs]
+        return self.prepared.loss(inputs, batch.labels)
+
+
+class PreparedTeacher:
+    """A prepared teacher, frozen.
+
+    Args:
+        prepared: with its addition trained.
+        precision: of the forward pass.
+    """
+
+    def __init__(self, prepared: Prepared, precision: Precision = "fp32") -> None:
+        lay_out(prepared).eval().requires_grad_(False)
+        self.prepared, self.precision = prepared, precision
+
+    def __call__(self, batch: Batch, taps: frozenset[Tap]) -> Output:
+        """Return the teacher's output with the addition under ``extra``, for the batch and for each view."""
+        self.prepared.eval()
+        with torch.no_grad(), autocast(batch.inputs.device, self.precision):
+            views = {name: self.prepared.outputs(inputs, frozenset()) for name, inputs in batch.views.items()}
+            return replace(self.prepared.outputs(batch.inputs, taps), views=views)

@@ -1,0 +1,206 @@
+"""The command line as a person meets it: what it prints, what it exits with, and what it never shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+
+from goodteacher import cli
+
+STUDY = {
+    "problem": "digits",
+    "recipe": {"epochs": 2, "batch_size": 64},
+    "teachers": {"ce": {"model": {"mlp": {"widths": [8]}}}},
+    "students": {"kd": {"model": {"mlp": {"widths": [4]}}}},
+    "seeds": 2,
+}
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path):
+    """Run a command in this process, in an empty folder; return (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["goodteacher", *map(str, words)])
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def study(tmp_path):
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    return "study.yaml"
+
+
+def test_run_report_list_and_rank(call, study, tmp_path):
+    code, out, _ = call("run", study, "--engine", "local", "--json")
+    assert code == 0
+    result = json.loads(out.splitlines()[-1])
+    assert (tmp_path / result["studies"][0]["page"]).exists()
+    assert "Students on test" in out and "n = 2 seeds of 250 examples" in out
+    code, out, _ = call("run", study, "--engine", "local")
+    assert "4 of 4 runs are finished already" in out
+    code, out, _ = call("report", "goodteacher-runs", "--json")
+    assert code == 0 and json.loads(out.splitlines()[-1])["studies"][0]["conclusion"] == result["studies"][0]["conclusion"]
+    code, out, _ = call("list", "runs", "--json")
+    rows = json.loads(out.splitlines()[-1])
+    teachers = [row["run"] for row in rows if row["kind"] == "teacher"]
+    assert len(rows) == 4 and len(teachers) == 2
+    code, out, _ = call("rank", *teachers, "--json")
+    assert code == 0 and json.loads(out.splitlines()[-1])["ranked"][0]["seeds"] == 2
+    code, out, _ = call("rank", teachers[0], "--data", "digits", "--by", "nll")
+    assert code == 0 and "n = 1 seed of 250 examples" in out
+
+
+def test_dry_run_lists_and_trains_nothing(call, study, tmp_path):
+    code, out, _ = call("run", study, "--dry-run", "--json", "--epochs", 1)
+    cost = json.loads(out.splitlines()[-1])
+    assert code == 0 and len(cost["planned"]) == cost["runs"] == 4 and cost["reused"] == 0 and out.count("to train") == 5
+    assert not (tmp_path / "goodteacher-runs").exists()
+
+
+def test_teach_then_distil(call):
+    code, out, _ = call("teach", "mlp", "--data", "digits", "--objective", "brier", "--epochs", 1, "--engine", "local", "--json")
+    (teacher,) = json.loads(out.splitlines()[-1])["studies"][0]["teachers"]
+    assert code == 0 and teacher["name"] == "brier"
+    (run,) = teacher["runs"]
+    words = ("distill", "mlp", "--data", "digits", "--teacher", run, "--method", "kd", "--epochs", 1, "--engine", "local")
+    code, out, _ = call(*words, "--map", "temperature", "--json")
+    students = json.loads(out.splitlines()[-1])["studies"][0]["students"]
+    assert code == 0 and {(s["student"], s["teacher"]) for s in students} == {("alone", None), ("kd", "teacher")}
+    code, out, _ = call("distill", "mlp", "--data", "digits", "--teacher", "mlp", "--epochs", 1, "--engine", "local")
+    assert code == 0 and "Students on test" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run", "none.yaml"), "study file none.yaml: must exist"),
+        (("teach", "resnet9", "--data", "digits"), "did you mean 'resnet"),
+        (("teach", "mlp", "--data", "digit"), "did you mean 'digits'"),
+        (("teach", "mlp", "--data", "digits", "--objective", "brierr"), "did you mean 'brier'"),
+        (("teach", "mlp", "--data", "digits", "--set", "recipe.epocs=3"), "did you mean 'epochs'"),
+        (("teach", "mlp", "--data", "digits", "--set", "problem.nois=0.1"), "did you mean 'noise'"),
+        (("teach", "mlp", "--data", "digits", "--engine", "thread"), "engine"),
+        (("teach", "mlp", "--data", "digits", "--keep", "best"), "best_brier"),
+        (("teach", "mlp", "--data", "digits", "--device", "tpu"), "device"),
+        (("teach", "mlp", "--data", "cifar10", "--root", "nowhere"), "goodteacher fetch cifar10"),
+        (("distill", "mlp", "--data", "digits", "--teacher", "mlp", "--method", "dkdd"), "method"),
+        (("rank", "0123"), "must be finished"),
+        (("report", "."), "no plan.json"),
+        (("list", "model"), "did you mean 'models'"),
+        (("list", "taps"), "needs a model"),
+        (("fetch", "cifar11"), "did you mean 'cifar10'"),
+        (("doctor", "digitz"), "did you mean 'digits'"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(call, words, message):
+    code, _, err = call(*words)
+    assert code == 2
+    assert message in err and len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("spoil", ["labels", "nan", "classes", "truncated", "empty"])
+def test_bad_data_is_one_sentence_and_exit_code_2(call, tmp_path, spoil):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "x_train": rng.normal(size=(40, 5)).astype("float32"), "y_train": np.arange(40) % 2,
+        "x_test": rng.normal(size=(20, 5)).astype("float32"), "y_test": np.arange(20) % 2,
+    }  # fmt: skip
+    if spoil == "labels":
+        arrays["y_train"] = arrays["y_train"] - 1
+    elif spoil == "nan":
+        arrays["x_train"][3, 2] = np.nan
+    elif spoil == "classes":
+        arrays["class_names"] = np.array(["a", "b", "c"])
+    elif spoil == "empty":
+        arrays |= {"x_test": arrays["x_test"][:0], "y_test": arrays["y_test"][:0]}
+    path = tmp_path / "data.npz"
+    np.savez(path, **arrays)
+    if spoil == "truncated":
+        path.write_bytes(path.read_bytes()[:300])
+    expected = {"labels": "labels", "nan": "finite", "classes": "c", "truncated": "data.npz", "empty": "empty"}[spoil]
+    code, _, err = call("teach", "mlp", "--data", "data.npz", "--epochs", 1)
+    assert code == 2 and expected in err and len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "goodteacher-runs").exists()
+
+
+def test_a_failed_run_is_said_and_exits_with_1(call, tmp_path):
+    teachers = {**STUDY["teachers"], "wild": {"model": "mlp", "recipe": {"lr": 1e30}}}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump({**STUDY, "teachers": teachers, "seeds": 1}))
+    code, out, _ = call("run", "s.yaml", "--engine", "local")
+    assert code == 1 and "not finite" in out and "its teacher failed" in out
+
+
+def test_a_full_disk_is_one_sentence(call, monkeypatch):
+    import errno
+
+    from goodteacher.train import records
+
+    def refuse(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(records.os, "fsync", refuse)
+    code, _, err = call("teach", "mlp", "--data", "digits", "--epochs", 1, "--engine", "local")
+    assert code == 2 and "disk full" in err and len(err.strip().splitlines()) == 1
+
+
+def test_listings(call):
+    for kind in ("models", "objectives", "methods", "maps", "data", "recipes"):
+        code, out, _ = call("list", kind, "--json")
+        assert code == 0 and json.loads(out.splitlines()[-1])
+    code, out, _ = call("list", "taps", "resnet8", "--json")
+    rows = {row["module"]: row["tap"] for row in json.loads(out.splitlines()[-1])}
+    assert rows["stage2"] == "stage 2" and "head" in rows["fc"]
+    code, out, _ = call("list", "schema")
+    assert json.loads(out)["title"] == "StudySpec"
+
+
+def test_doctor_finds_leaks(call, tmp_path):
+    x = np.random.default_rng(0).normal(size=(40, 5)).astype("float32")
+    np.savez(tmp_path / "d.npz", x_train=x, y_train=np.arange(40) % 2, x_test=x[:10], y_test=np.arange(10) % 2)
+    code, out, _ = call("doctor", "d.npz")
+    assert code == 0 and "resnet8" in out
+    assert re.search(r"test seen in training +(9|10) of 10 examples ! leak", out)
+
+
+@pytest.mark.parametrize("engine", ["local", "processes"])
+def test_ctrl_c_exits_with_130_and_the_same_command_goes_on(tmp_path, study, engine):
+    command = [sys.executable, "-m", "goodteacher", "run", study, "--engine", engine, "--epochs", "400", "--json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    records = tmp_path / "goodteacher-runs" / "training"
+    deadline = time.monotonic() + 120
+    while not list(records.glob("*/records.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # what a terminal does
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "the same command goes on" in err and "Traceback" not in err
+    assert list(records.glob("*/checkpoint.pt"))
+    again = subprocess.run([*command, "--set", "seeds=2"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "resumed at step" in again.stdout

@@ -1,0 +1,53 @@
+import pytest
+import torch
+
+from goodteacher.base.compose import Setting
+from goodteacher.base.errors import ConfigError
+from goodteacher.base.types import Batch, Output, Progress
+from goodteacher.teachers.objectives import Brier, ConfidencePenalty
+from goodteacher.teachers.table import OBJECTIVES, build_objective
+
+SETTING = Setting(classes=3)
+
+
+def loss_of(objective, z):
+    batch = Batch(torch.zeros(2, 1), torch.tensor([0, 1]), torch.arange(2))
+    return objective(Output(z), None, batch, Progress(0, 1, 1))
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_row_builds_and_trains(name):
+    z = torch.tensor([[1.0, 0.0, -1.0], [0.5, 0.0, 0.1]], requires_grad=True)
+    total = sum(loss_of(build_objective(name, SETTING), z).values())
+    total.backward()
+    assert torch.isfinite(z.grad).all() and z.grad.abs().max() > 0
+    assert OBJECTIVES[name].source
+
+
+def test_options_reach_the_objective():
+    built = build_objective({"brier": {"scale": "1e1", "warmup": 0}}, SETTING)
+    assert built == Brier(SETTING, scale=10.0, warmup=0.0)
+    assert build_objective("confidence_penalty", SETTING) == ConfidencePenalty(0.1)
+
+
+def test_a_sum_of_objectives():
+    z = torch.tensor([[1.0, 0.0, -1.0], [0.5, 0.0, 0.1]])
+    joined = loss_of(build_objective({"focal": {"gamma": 1}, "label_smoothing": None}, SETTING), z)
+    alone = [loss_of(build_objective(s, SETTING), z) for s in ({"focal": {"gamma": 1.0}}, "label_smoothing")]
+    assert joined == alone[0] | alone[1]
+
+
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        ("brierr", "objective: must be a known name, got 'brierr'; did you mean 'brier'?"),
+        ({"brier": {"scal": 1}}, "option of objective 'brier': must be one of its parameters, got 'scal'; did you mean 'scale'?"),
+        ({"cross_entropy": {"x": 1}}, "it has no options"),
+        ({"brier": {"per_class": "max"}}, "must be 'sum' or 'mean', got 'max'"),
+        ({"brier": {"scale": -1}}, "scale: must be a number in"),
+    ],
+)  # fmt: skip
+def test_mistakes(spec, text):
+    with pytest.raises(ConfigError) as caught:
+        build_objective(spec, SETTING)
+    assert text in str(caught.value)

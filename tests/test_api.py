@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+import goodteacher as gt
+from goodteacher.base.errors import ConfigError, TrainingError
+
+SMALL = {"mlp": {"widths": [8]}}
+QUICK = {"epochs": 2, "batch_size": 64}
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return gt.load("digits")
+
+
+def test_teach_rank_distil(problem, tmp_path):
+    good = gt.teach(SMALL, problem, objective="brier", out=tmp_path, epochs=8, batch_size=64)
+    bad = gt.teach(SMALL, problem, out=tmp_path, epochs=1, lr=1e-4, batch_size=64)
+    ranked = gt.rank({"bad": bad, "good": good})
+    assert [r.name for r in ranked] == ["good", "bad"] and not ranked[1].tied
+    assert [r.scores for r in gt.rank({"bad": bad, "good": good}, problem)] == [r.scores for r in ranked]
+    student = gt.distill(SMALL, problem, good, method={"kd": {"temperature": 2}}, out=tmp_path, **QUICK)
+    assert isinstance(student.model, nn.Module) and not student.model.training
+    assert student.spec["teaching"]["run"] == good.id
+    alone = gt.distill(SMALL, problem, None, method="none", out=tmp_path, **QUICK)
+    assert alone.spec["teaching"] is None
+
+
+def test_asking_twice_trains_once(problem, tmp_path):
+    first = gt.teach(SMALL, problem, out=tmp_path, **QUICK)
+    stamp = (first.path / "result.json").stat().st_mtime_ns
+    assert gt.teach(SMALL, problem, out=tmp_path, **QUICK).id == first.id
+    assert (first.path / "result.json").stat().st_mtime_ns == stamp
+
+
+def test_a_network_of_ones_own(problem, tmp_path):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    start = net[1].weight.detach().clone()
+    run = gt.teach(net, problem, out=tmp_path, **QUICK)
+    assert type(run.model) is nn.Sequential
+    assert torch.equal(net[1].weight, start) and not torch.equal(run.model[1].weight, start)
+    student = gt.distill(SMALL, problem, run, out=tmp_path, **QUICK)
+    assert student.result["parameters"] == 64 * 8 + 8 + 8 * 10 + 10
+
+
+FACTORY = "from torch import nn\ndef small(classes, input_shape, width=4):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.Linear(width, classes))\n"
+
+
+def test_a_factory_of_ones_own_by_name(tmp_path, monkeypatch, problem):
+    (tmp_path / "my_networks.py").write_text(FACTORY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    run = gt.teach({"my_networks:small": {"width": 6}}, problem, out=tmp_path / "runs", **QUICK)
+    assert run.result["parameters"] == 64 * 6 + 6 + 6 * 10 + 10
+    with pytest.raises(ConfigError, match="did you mean 'width'"):
+        gt.teach({"my_networks:small": {"widht": 6}}, problem, out=tmp_path / "runs", **QUICK)
+    with pytest.raises(ConfigError, match="must name a function"):
+        gt.teach("my_networks:large", problem, out=tmp_path / "runs", **QUICK)
+    with pytest.raises(ConfigError, match="importable"):
+        gt.teach("no_such_module:x", problem, out=tmp_path / "runs", **QUICK)
+
+
+def test_a_teacher_from_another_store_is_adopted(problem, tmp_path):
+    teacher = gt.teach(SMALL, problem, out=tmp_path / "a", **QUICK)
+    student = gt.distill(SMALL, problem, teacher, out=tmp_path / "b", **QUICK)
+    assert gt.Store(tmp_path / "b").run(teacher.id).spec == teacher.spec and student.path.is_relative_to(tmp_path / "b")
+
+
+def test_a_teacher_of_other_classes_is_refused(problem, tmp_path):
+    teacher = gt.teach(SMALL, problem, out=tmp_path, **QUICK)
+    fewer = gt.load("digits", pair=[3, 8])
+    with pytest.raises(ConfigError, match="must fit the problem's 2 classes"):
+        gt.distill(SMALL, fewer, teacher, out=tmp_path, **QUICK)
+    with pytest.raises(ConfigError, match="same examples"):
+        gt.rank([teacher, gt.teach(SMALL, fewer, out=tmp_path, **QUICK)])
+
+
+def test_a_network_with_too_few_outputs_is_refused(problem, tmp_path):
+    with pytest.raises((ConfigError, TrainingError), match="classes"):
+        gt.teach(nn.Sequential(nn.Flatten(), nn.Linear(64, 7)), problem, out=tmp_path, **QUICK)
+
+
+def test_failed_training_says_why(problem, tmp_path):
+    with pytest.raises(TrainingError, match="not finite"):
+        gt.teach(SMALL, problem, out=tmp_path, epochs=2, batch_size=64, lr=1e30)
+
+
+def test_unknown_recipe_keys_and_devices(problem, tmp_path):
+    with pytest.raises(ConfigError, match="did you mean 'epochs'"):
+        gt.teach(SMALL, problem, out=tmp_path, epoch=2)
+    with pytest.raises(ConfigError, match="device"):
+        gt.teach(SMALL, problem, out=tmp_path, device="tpu", **QUICK)
+
+
+def test_losses_work_in_anybodys_loop():
+    logits = torch.zeros(2, 3, requires_grad=True)
+    gt.losses.brier(logits, torch.tensor([0, 1])).backward()
+    assert logits.grad.abs().sum() > 0
+
+
+def test_the_module_runs_as_a_command():
+    shown = subprocess.run([sys.executable, "-m", "goodteacher", "--help"], capture_output=True, text=True, check=True)
+    assert "demo" in shown.stdout

@@ -1,0 +1,224 @@
+"""The loop: cohorts equal single runs, teachers run once, NaN stops one learner, interruption loses nothing."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+import torch
+from torch import nn
+
+from goodteacher.base.compose import Setting
+from goodteacher.base.errors import ConfigError
+from goodteacher.base.seeds import seeded
+from goodteacher.base.types import Needs, Output
+from goodteacher.data.gaussian import gaussian_problem
+from goodteacher.data.loader import Loader
+from goodteacher.distill.table import build_method
+from goodteacher.models.mlp import MLP
+from goodteacher.teachers.table import build_objective
+from goodteacher.train.config import Recipe
+from goodteacher.train.learner import Learner
+from goodteacher.train.loop import fit
+
+RECIPE = Recipe(epochs=3, batch_size=32, lr=0.05)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return gaussian_problem(train=200, validation=60, test=60)
+
+
+def network(seed=0, dropout=0.0):
+    with seeded(seed, "init"):
+        model = MLP(3, input_shape=(30,), widths=(16,))
+    if dropout:
+        model.hidden.append(nn.Dropout(dropout))
+    return model
+
+
+def learner(name, *, seed=0, objective="cross_entropy", recipe=RECIPE, dropout=0.0, **more):
+    loss = more.pop("loss", None) or build_objective(objective, Setting(3))
+    return Learner(name, network(seed, dropout), loss, recipe, seed=seed, **more)
+
+
+def train(learners, problem, *, epochs=3, stop_after=None, **options):
+    """Run fit to its end, or leave it after a number of steps."""
+    ticks = []
+    for tick in fit(learners, Loader(problem, batch_size=32, seed=0), problem, epochs=epochs, **options):
+        ticks.append(tick)
+        if stop_after is not None and tick.step == stop_after:
+            break
+    return ticks
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_a_cohort_equals_one_by_one(problem):
+    names = ["cross_entropy", "brier", "focal"]
+    together = [learner(n, objective=n, dropout=0.2) for n in names]
+    train(together, problem)
+    for name, joint in zip(names, together, strict=True):
+        alone = learner(name, objective=name, dropout=0.2)
+        train([alone], problem)
+        assert same(alone.model, joint.model)
+    assert not same(together[0].model, together[1].model)
+
+
+class CountingTeacher:
+    def __init__(self):
+        self.calls, self.taps = 0, set()
+
+    def __call__(self, batch, taps):
+        self.calls += 1
+        self.taps |= taps
+        return Output(torch.nn.functional.one_hot(batch.labels, 3).float() * 3)
+
+
+def test_a_teacher_runs_once_a_batch_for_all_its_students(problem):
+    teacher = CountingTeacher()
+    students = [learner(f"s{i}", loss=build_method("kd", Setting(3)), teacher=teacher) for i in range(4)]
+    ticks = train(students, problem)
+    assert teacher.calls == len(ticks) == 3 * 7  # 200 examples in batches of 32
+
+
+def test_only_taps_that_somebody_needs_are_asked_for(problem):
+    class Reads:
+        needs = Needs(teacher=frozenset({"embedding"}), uses_teacher=True)
+
+        def __call__(self, student, teacher, batch, progress):
+            return {"x": student.logits.square().mean()}
+
+    teacher = CountingTeacher()
+    train([learner("a", loss=build_method("kd", Setting(3)), teacher=teacher)], problem, epochs=1)
+    assert teacher.taps == set()
+    train([learner("a", loss=Reads(), teacher=teacher)], problem, epochs=1)
+    assert teacher.taps == {"embedding"}
+
+
+class Breaks:
+    """A loss of two parts, one of which becomes NaN at a step."""
+
+    needs = Needs()
+
+    def __init__(self, step):
+        self.step = step
+
+    def __call__(self, student, teacher, batch, progress):
+        bad = float("nan") if progress.step >= self.step else 0.0
+        return {"good": student.logits.square().mean(), "bad": student.logits.sum() * bad}
+
+
+def test_nan_stops_one_learner_and_names_step_and_part(problem):
+    sick, well = learner("sick", loss=Breaks(4)), learner("well")
+    ticks = train([sick, well], problem)
+    (failure,) = [t.failures for t in ticks if t.failures]
+    assert "step 5" in str(failure["sick"]) and "'bad'" in str(failure["sick"])
+    alone = learner("well")
+    train([alone], problem)
+    assert same(alone.model, well.model)
+
+
+def test_nan_guard_in_groups_still_names_the_first_step(problem):
+    sick = learner("sick", loss=Breaks(4))
+    sick._guard_steps = 50
+    ticks = train([sick], problem)
+    (failure,) = [t.failures for t in ticks if t.failures]
+    assert "step 5" in str(failure["sick"])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("cut", [3, 7, 10])
+def test_resume_is_bit_exact(problem, tmp_path, optimizer, cut):
+    recipe = Recipe(epochs=3, batch_size=32, lr=0.01, optimizer=optimizer, ema=0.9, clip=1.0, warmup=0.2)
+    keeps = ("last", "best_brier", "epoch=1")
+    whole = learner("x", recipe=recipe, dropout=0.3, keeps=keeps, folder=tmp_path / "whole")
+    train([whole], problem)
+    first = learner("x", recipe=recipe, dropout=0.3, keeps=keeps, folder=tmp_path / "cut")
+    train([first], problem, stop_after=cut)
+    first.save()
+    second = learner("x", seed=0, recipe=recipe, dropout=0.3, keeps=keeps, folder=tmp_path / "cut")
+    second.resume()
+    assert second.step == cut
+    train([second], problem)
+    assert same(whole.model, second.model) and same(whole.average, second.average)
+    for rule in keeps:
+        assert whole.kept[rule].epoch == second.kept[rule].epoch
+        pairs = zip(whole.kept[rule].weights.values(), second.kept[rule].weights.values(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_resumed_records_equal_uninterrupted_ones(problem, tmp_path):
+    from goodteacher.train.records import read_records
+
+    whole = learner("x", folder=tmp_path / "whole")
+    train([whole], problem)
+    first = learner("x", folder=tmp_path / "cut")
+    train([first], problem, stop_after=10)
+    first.save()
+    second = learner("x", folder=tmp_path / "cut")
+    second.resume()
+    train([second], problem)
+    drop = lambda events: [{k: v for k, v in e.items() if k != "seconds"} for e in events]  # noqa: E731
+    assert drop(read_records(tmp_path / "cut" / "records.jsonl")) == drop(read_records(tmp_path / "whole" / "records.jsonl"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_step_writes_checkpoints_and_interrupts(problem, tmp_path, number):
+    item = learner("x", folder=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        for tick in fit([item], Loader(problem, batch_size=32, seed=0), problem, epochs=3):
+            if tick.step == 4:
+                signal.raise_signal(number)
+    again = learner("x", folder=tmp_path)
+    again.resume()
+    assert again.step == 4
+
+
+def test_checkpoints_are_written_in_time(problem, tmp_path):
+    train([learner("x", folder=tmp_path)], problem, checkpoint_seconds=0.0)
+    again = learner("x", folder=tmp_path)
+    again.resume()
+    assert again.step == 20  # of 21: the last step needs none
+
+
+def test_epoch_rule_and_best_rules_keep_what_they_say(problem):
+    item = learner("x", keeps=("epoch=2", "best_accuracy", "best_nll", "last"))
+    ticks = train([item], problem)
+    validation = [e["x"]["validation"] for t in ticks if (e := t.events)]
+    assert item.kept["epoch=2"].epoch == 2 and item.kept["last"].epoch == 3
+    assert item.kept["best_nll"].epoch == 1 + min(range(3), key=lambda i: validation[i]["nll"])
+    assert item.kept["best_accuracy"].epoch == 1 + max(range(3), key=lambda i: validation[i]["accuracy"])
+
+
+def test_a_network_that_learns_nothing_raises_the_alarm_once(problem):
+    recipe = Recipe(epochs=6, batch_size=32, lr=1e-9)
+    item = learner("x", recipe=recipe, objective="brier")
+    # A constant network: chance exactly, whatever the random start.
+    nn.init.zeros_(item.model.fc.weight)
+    ticks = train([item], problem, epochs=6)
+    alarms = [e["x"]["alarm"] for t in ticks if (e := t.events) and "alarm" in e["x"]]
+    assert len(alarms) == 1
+    assert "learnt nothing" in alarms[0] and "warmup" in alarms[0]
+
+
+def test_a_network_that_learns_raises_none(problem):
+    item = learner("x")
+    train([item], problem)
+    assert item.alarms == []
+
+
+def test_mistakes_in_a_cohort(problem):
+    loader = Loader(problem, batch_size=32, seed=0)
+    ahead = learner("b")
+    ahead.step = 3
+    for learners, message in [
+        ([], "at least one"),
+        ([learner("a"), learner("a")], "different names"),
+        ([learner("a"), ahead], "same step"),
+        ([learner("a", loss=build_method("kd", Setting(3)))], "needs a teacher"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            next(fit(learners, loader, problem, epochs=1))
