@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 import references
+import rows_features
 import rows_logits
 from goodteacher import losses
 from rows import C, Row, logits_and_labels, tensor, two_logits
@@ -108,4 +109,4 @@ METHODS = [
     ),
 ]
 
-ROWS = [*OBJECTIVES, *METHODS, *rows_logits.ROWS]
+ROWS = [*OBJECTIVES, *METHODS, *rows_logits.ROWS, *rows_features.ROWS]

@@ -47,6 +47,23 @@ def test_views_do_not_disturb_the_plain_batch():
     assert plain.views == {} and sorted(full.views) == ["rotated", "strong", "weak"]
 
 
+@pytest.mark.parametrize("augmentation", ["none", "crop_flip"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_is_the_same_whatever_else_is_asked_for(view, augmentation):
+    alone = loader(augmentation=augmentation, views=frozenset({view})).batch(3).views[view]
+    assert torch.equal(alone, loader(augmentation=augmentation, views=frozenset(VIEWS)).batch(3).views[view])
+
+
+def test_every_step_draws_its_own_augmentation():
+    train = images(20)
+    train.inputs[:] = train.inputs[0]
+    problem = replace(pictures(), train=train)
+    source = loader(problem, views=frozenset({"weak", "strong"}))
+    batches = [source.batch(step) for step in range(4)]
+    for x in ([b.inputs for b in batches], [b.views["weak"] for b in batches], [b.views["strong"] for b in batches]):
+        assert not any(torch.equal(x[i], x[j]) for i in range(4) for j in range(i))
+
+
 def test_order_does_not_depend_on_augmentation():
     rows = [loader(augmentation=a).batch(2).indices.tolist() for a in ("none", "flip", "crop_flip")]
     assert rows[0] == rows[1] == rows[2]
@@ -149,7 +166,7 @@ def test_one_example_is_no_training_set():
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_plain_batches_are_a_split_in_order(split):
-    problem = replace(pictures())
+    problem = pictures()
     batches = list(plain_batches(problem, split, batch_size=4))
     part = problem.split(split)
     assert [len(b.labels) for b in batches[:-1]] == [4] * (len(batches) - 1)

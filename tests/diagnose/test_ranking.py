@@ -148,8 +148,8 @@ def test_scores_are_means_over_seeds_and_accuracy_is_a_share_that_is_right():
 
 
 def test_calibrated_scores_do_not_see_a_candidates_scale():
-    z = drawn(noise=2.0)
-    ranked = rank_candidates([Candidate("plain", (z,), Y), Candidate("scaled", (5 * z,), Y)])
+    z, y = drawn(4000, noise=2.0), torch.arange(4000) % 4
+    ranked = rank_candidates([Candidate("plain", (z,), y), Candidate("scaled", (5 * z,), y)])
     scores = {r.name: r.scores for r in ranked}
     temperature = {r.name: r.temperature for r in ranked}
     assert temperature["scaled"] == pytest.approx(5 * temperature["plain"], rel=0.03)

@@ -98,6 +98,12 @@ def test_sign_flips_against_counting_in_whole_numbers(units, unit):
     assert sign_flip_p([unit * u for u in units]) == slow_sign_flip(units)
 
 
+def test_ties_on_paper_survive_rounding():
+    more, right = [-1, -2, 1, 0, 2], [486, 114, 213, 414, 188]
+    differences = [(r + m) / 539 - r / 539 for m, r in zip(more, right, strict=True)]
+    assert sum(more) == 0 and sign_flip_p(differences) == slow_sign_flip(more) == 1
+
+
 @pytest.mark.parametrize("n", range(2, 9))
 def test_sign_flip_p_cannot_go_below_its_floor(n):
     assert sign_flip_p(np.linspace(1, 2, n).tolist()) == 2 ** (1 - n) == sign_flip_p([-1.0] * n)
@@ -130,7 +136,11 @@ def test_paired_difference_pairs():
 
 def test_t_test_against_scipy_and_its_edges():
     assert t_test_p(VALUES) == pytest.approx(scipy_stats.ttest_1samp(VALUES, 0).pvalue)
-    assert nan(t_test_p([1.0])) and t_test_p([0.0, 0.0]) == 1.0 and t_test_p([1.0, 1.0]) == 0.0
+    assert nan(t_test_p([1.0])) and t_test_p([0.0, 0.0]) == 1.0
+
+
+def test_differences_all_alike_do_not_look_like_proof():
+    assert t_test_p([0.1, 0.1]) == 0.5 and t_test_p([0.3 - 0.2, 0.2 - 0.1, 0.1]) == 0.25
 
 
 def test_holm_by_hand():

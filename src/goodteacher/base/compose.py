@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from torch import nn
+from torch import Tensor, nn
 
 from goodteacher.base.errors import ConfigError, check_choice, suggest
 from goodteacher.base.types import Batch, Loss, Needs, Output, Progress, Terms
@@ -30,6 +30,7 @@ class Setting:
         teacher_shapes: the teacher's.
         student: the network itself, for methods that reuse parts of it.
         teacher: the teacher's network, where it has one.
+        labels: ``(examples,)`` int64 of the training split, for methods that look up an example's class.
     """
 
     classes: int
@@ -38,6 +39,7 @@ class Setting:
     teacher_shapes: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
     student: nn.Module | None = None
     teacher: nn.Module | None = None
+    labels: Tensor | None = None
 
 
 @dataclass(frozen=True)

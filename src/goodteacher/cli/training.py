@@ -142,6 +142,7 @@ def teach(
     data: Data,
     objective: Annotated[str, typer.Option("--objective", help="What the teacher minimises.")] = "cross_entropy",
     keep: Annotated[str, typer.Option("--keep", help="last, best_brier, best_nll, best_accuracy or epoch=K.")] = "last",
+    source: Annotated[Path | None, typer.Option("--from", help="Weights of another toolkit: register, do not train.")] = None,
     changes: Set = None,
     root: Root = Path("data"),
     out: Out = Path("goodteacher-runs"),
@@ -154,7 +155,10 @@ def teach(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train a teacher."""
+    """Train a teacher, or register one that was trained elsewhere."""
+    if source is not None:
+        _register(model, source, data, root, out, device, as_json)
+        return
     values: dict[str, Any] = {
         "name": f"teach-{_slug(data)}-{_slug(model)}-{_slug(objective)}",
         "problem": {"name": data, "root": str(root)},
@@ -163,6 +167,22 @@ def teach(
     }
     _override(values, changes, epochs=epochs, precision=precision)
     _run_values(values, out, device, engine, workers, quiet, as_json)
+
+
+def _register(model: str, source: Path, data: str, root: Path, out: Path, device: str, as_json: bool) -> None:
+    from goodteacher import api
+    from goodteacher.data.sources import load
+    from goodteacher.report import tables
+    from goodteacher.study.register import register
+    from goodteacher.study.store import Store
+
+    place, _ = begin(device, "local")
+    run = register(model, source, load(data, root=root), Store(out), device=place)
+    ranked = api.rank([run])
+    tables.show(tables.teacher_grid(ranked), console())
+    console().print(f"Run: {run.id}", markup=False, highlight=False)
+    if as_json:
+        print(json.dumps({"run": run.id, **ranked[0].scores}))
 
 
 @app.command()

@@ -17,8 +17,8 @@ from goodteacher.base.probability import log_probabilities, log_soften
 from goodteacher.diagnose.calibration import expected_calibration_error
 from goodteacher.diagnose.distance import distance_to_truth, distance_to_votes
 from goodteacher.diagnose.ranking import PREDICTORS, Candidate, Ranked, rank_candidates
-from goodteacher.study.stats import Estimate, holm, mean_interval, paired_difference, spearman, t_test_p
 from goodteacher.study.run import Run
+from goodteacher.study.stats import Estimate, holm, mean_interval, paired_difference, spearman, t_test_p
 from goodteacher.study.store import load_study
 from goodteacher.teachers.targets import parse_map
 from goodteacher.train.checkpoint import load_tensors
@@ -220,6 +220,7 @@ class Results:
             return {}
         # Students of different kinds differ in level: each is compared with its own mean.
         level = points["student_accuracy"] - points.groupby("student")["student_accuracy"].transform("mean")
+        level = level.round(12)  # what is tied on paper stays tied
         found = {}
         for name in PREDICTORS:
             sign = 1 if name == "accuracy" else -1

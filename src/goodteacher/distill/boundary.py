@@ -41,7 +41,7 @@ def ab(student_map: Tensor, teacher_map: Tensor, *, margin: float = 1.0, reducti
         >>> ab(torch.tensor([[[[0.5, 0.5]]]]), torch.tensor([[[[2.0, -2.0]]]]))
         tensor(2.5000)
 
-    Source: Heo et al. (2019a), equation 5.
+    Source: Heo et al. (2019a), the alternative loss with a margin.
     """
     check_maps(student_map=student_map, teacher_map=teacher_map)
     check_same_shape(student_map=student_map, teacher_map=teacher_map)

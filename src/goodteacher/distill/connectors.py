@@ -17,7 +17,7 @@ from goodteacher.base.types import PerExample, Tap
 
 Shape: TypeAlias = tuple[int, ...]
 FACTOR_RATE = 0.5
-"""Width of a factor as a share of the teacher's map; Kim et al. (2018), section 4."""
+"""Width of a factor as a share of the teacher's map; Kim, Park & Kwak (2018)."""
 
 
 def wide(x: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ class Regressor(nn.Module):
         >>> sum(p.numel() for p in Regressor((128, 16, 16), (128, 16, 16)).parameters())
         16768
 
-    Source: Romero et al. (2015), section 2.2, as in the benchmark of Tian et al. (2020).
+    Source: Romero et al. (2015), the regressor of hints, as in the benchmark of Tian et al. (2020).
     """
 
     def __init__(self, student_shape: Shape, teacher_shape: Shape, *, activation: bool = True) -> None:

@@ -98,7 +98,7 @@ class CRD(nn.Module):
         >>> crd(torch.randn(2, 3), torch.randn(2, 5), torch.tensor([0, 3]), torch.Generator()).shape
         torch.Size([])
 
-    Source: Tian, Krishnan & Isola (2020), equations 17 to 19; constants of the released code.
+    Source: Tian, Krishnan & Isola (2020), the critic's objective with memories; constants of the released code.
 
     Differs: one permutation of the training split a step is read from a random place for each example, where the released
     code draws for each example anew. An example's negatives are as uniform; those of two examples overlap more or less.
@@ -203,7 +203,7 @@ class CRD(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return one direction's loss and its normaliser."""
         # All M similarities are one product of matrices, cheaper than gathering N K rows of the memory.
-        similarity = anchor @ memory.T / self.temperature
+        similarity = (anchor / self.temperature) @ memory.T
         scores = similarity.gather(1, torch.cat([positives[:, None], candidates], dim=1)).exp()
         positive, negative = scores[:, 0], torch.where(chosen, scores[:, 1:], torch.zeros_like(scores[:, 1:]))
         mean = (positive.sum() + negative.sum()).detach() / (len(anchor) * (1 + self.negatives))
@@ -259,12 +259,13 @@ class CRDMethod(nn.Module):
         ((student_width,), (teacher_width,)) = shapes_of(setting, "crd", student="embedding")[0]
         self.crd: CRD | None = None
         if memory:
-            if setting.labels is None:
-                raise ConfigError("method 'crd'", rule="needs the labels of all training examples", received="none")
+            # Without labels the method can be looked at (its needs, its size), but not trained.
+            self.has_labels = setting.labels is not None
+            labels = torch.arange(max(2, setting.examples)) % 2 if setting.labels is None else setting.labels
             self.crd = CRD(
                 student_width,
                 teacher_width,
-                setting.labels,
+                labels,
                 width=width,
                 negatives=negatives,
                 temperature=temperature,
@@ -284,6 +285,8 @@ class CRDMethod(nn.Module):
         """Return the term ``crd``."""
         assert teacher is not None and student.embedding is not None and teacher.embedding is not None
         if self.crd is not None:
+            if not self.has_labels:
+                raise ConfigError("method 'crd'", rule="needs the labels of all training examples", received="none")
             value = self.crd(student.embedding, teacher.embedding, batch.indices, progress.generator("crd"))
         else:
             value = crd_in_batch(

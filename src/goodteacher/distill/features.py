@@ -114,7 +114,7 @@ def nst(student_map: Tensor, teacher_map: Tensor, *, reduction: Reduction = "mea
         >>> nst(x, x[:, :1])
         tensor(0.5000)
 
-    Source: Huang & Wang (2017), equations 5 and 7.
+    Source: Huang & Wang (2017), with the polynomial kernel of degree 2.
     """
     check_maps(student_map=student_map, teacher_map=teacher_map)
     pooled = pool_to_smaller(wide(student_map), wide(teacher_map.detach()))
@@ -180,7 +180,7 @@ class VID(nn.Module):
         >>> vid(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)).item()  # log(5) / 2
         0.804...
 
-    Source: Ahn et al. (2019), equations 4 and 5.
+    Source: Ahn et al. (2019), the Gaussian bound with a variance for each channel.
 
     Differs: one toolkit keeps ρ outside its parameters, so that σ² stays 5; here it trains, as in the paper and in the CRD
     benchmark.
@@ -261,7 +261,7 @@ def ft(
         >>> ft(x, x.flip(3))
         tensor(1.)
 
-    Source: Kim, Park & Kwak (2018), equation 4 with p = 1.
+    Source: Kim, Park & Kwak (2018), factor transfer with p = 1.
 
     Differs: ``code`` is the form behind the figures of the CRD benchmark (weight 200), ``paper`` the equation.
     """

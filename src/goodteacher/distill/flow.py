@@ -142,7 +142,7 @@ def kdsvd(
         >>> kdsvd(x, x, x, x)
         tensor(0.)
 
-    Source: Lee, Kim & Song (2018), section 3.
+    Source: Lee, Kim & Song (2018), singular vectors and their radial basis kernel.
 
     Differs: the sign of a singular vector is arbitrary; here its largest entry is positive. The gradient leaves out pairs of
     singular values that coincide, instead of replacing infinite losses by zero.

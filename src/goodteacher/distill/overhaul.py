@@ -51,7 +51,7 @@ def ofd(student_map: Tensor, teacher_map: Tensor, margin: Tensor, *, reduction: 
         >>> ofd(student, teacher, torch.tensor([-1.0]))
         tensor(4.)
 
-    Source: Heo et al. (2019b), equations 2 and 3.
+    Source: Heo et al. (2019b), margin ReLU and partial L2 distance.
 
     Differs: the released code keeps the teacher in training mode while it teaches; here it is in evaluation mode.
     """
@@ -84,7 +84,7 @@ def expected_negative(mean: Tensor, spread: Tensor) -> Tensor:
         >>> expected_negative(torch.zeros(1), torch.ones(1))
         tensor([-0.7979])
 
-    Source: Heo et al. (2019b), equation 4.
+    Source: Heo et al. (2019b), the margin from batch normalisation.
     """
     beta = mean.detach().double()
     gamma = spread.detach().double().abs().clamp_min(1e-12)

@@ -9,6 +9,7 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError, ShapeError, check_range
@@ -23,7 +24,7 @@ from goodteacher.distill.connectors import (
     shapes_of,
     wide,
 )
-from goodteacher.models.features import TappedModel, guess_taps
+from goodteacher.models.features import TappedModel, Taps, guess_taps
 
 
 def srrl(
@@ -59,7 +60,7 @@ def srrl(
         >>> srrl(torch.tensor([[1.0, 0.0]]), torch.zeros(1, 2), torch.tensor([[2.0, 0.0]]))
         tensor(4.5000)
 
-    Source: Yang et al. (2021b), equations 3 and 6.
+    Source: Yang et al. (2021b), feature matching and softmax regression.
     """
     check_embeddings(student_embedding=student_embedding, teacher_embedding=teacher_embedding)
     check_widths(student_embedding=student_embedding, teacher_embedding=teacher_embedding)
@@ -124,7 +125,7 @@ def simkd(student_map: Tensor, teacher_map: Tensor, *, reduction: Reduction = "m
         >>> simkd(torch.zeros(1, 1, 1, 1), torch.tensor([[[[1.0, 3.0], [1.0, 3.0]]]]))
         tensor(4.)
 
-    Source: Chen et al. (2022), equation 3.
+    Source: Chen et al. (2022), feature alignment in the last layer.
     """
     check_maps(student_map=student_map, teacher_map=teacher_map)
     check_widths(student_map=student_map, teacher_map=teacher_map)
@@ -139,9 +140,33 @@ class Frozen(nn.Sequential):
         self.requires_grad_(False)
         super().train(False)
 
-    def train(self, mode: bool = True) -> Frozen:  # noqa: ARG002
+    def train(self, mode: bool = True) -> Frozen:
         """Stay in evaluation mode."""
         return self
+
+
+class Projector(nn.Module):
+    """Three convolutions that turn a student's last map into a teacher's.
+
+    Args:
+        width_in: of the student's map.
+        width: of the teacher's.
+        factor: how many times narrower it is inside.
+        size: height and width to which larger maps are pooled first.
+    """
+
+    def __init__(self, width_in: int, width: int, factor: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size, inner = size, max(1, width // factor)
+        self.layers = nn.Sequential(*_conv(width_in, inner, 1), *_conv(inner, inner, 3), *_conv(inner, width, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, width_in, H, W)`` to ``(N, width, *size)``."""
+        x = wide(x)
+        if x.shape[2:] != self.size:
+            x = F.adaptive_avg_pool2d(x, self.size)
+        projected: Tensor = self.layers(x)
+        return projected
 
 
 class SimKD(nn.Module):
@@ -155,7 +180,7 @@ class SimKD(nn.Module):
         beta: weight.
         factor: how many times narrower than the teacher's map the projector is inside.
 
-    Source: Chen et al. (2022), section 3.2.
+    Source: Chen et al. (2022), the reused classifier.
     """
 
     needs = Needs(frozenset({"stages"}), frozenset({"stages"}), uses_teacher=True)
@@ -167,7 +192,7 @@ class SimKD(nn.Module):
         self.beta = beta
         shapes_of(setting, "simkd", student="stages")
         student, teacher = setting.student_shapes["stages"][-1], setting.teacher_shapes["stages"][-1]
-        self.size = (min(student[1], teacher[1]), min(student[2], teacher[2]))
+        size = (min(student[1], teacher[1]), min(student[2], teacher[2]))
         network = _network(setting, "simkd")
         behind = list(children_behind(network, guess_taps(network).stages[-1], "simkd").values())
         pools = [i for i, part in enumerate(behind) if isinstance(part, nn.AdaptiveAvgPool2d)]
@@ -176,23 +201,14 @@ class SimKD(nn.Module):
         head = _head(network, "simkd")
         self.finish = Frozen(*behind[: pools[0]])
         self.classifier = Frozen(*behind[pools[0] :], nn.Flatten(1), head)
-        width, inner = head.in_features, max(1, head.in_features // factor)
-        self.projector = nn.Sequential(*_conv(student[0], inner, 1), *_conv(inner, inner, 3), *_conv(inner, width, 1))
-
-    def project(self, student_map: Tensor) -> Tensor:
-        """Return the student's last map in place of the teacher's, ``(N, D, H, W)``."""
-        x = wide(student_map)
-        if x.shape[2:] != self.size:
-            x = nn.functional.adaptive_avg_pool2d(x, self.size)
-        projected: Tensor = self.projector(x)
-        return projected
+        self.projector = Projector(student[0], head.in_features, factor, size)
 
     def forward(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``simkd``."""
         assert teacher is not None, "the plan refuses simkd without a teacher"
         with torch.no_grad():
             target = self.finish(wide(teacher.stages[-1]))
-        return {"simkd": self.beta * simkd(self.project(student.stages[-1]), target)}
+        return {"simkd": self.beta * simkd(self.projector(student.stages[-1]), target)}
 
     def deployed(self, student: nn.Module) -> nn.Module:
         """Return the network that is evaluated and exported: the student's stages, the projector, the teacher's classifier.
@@ -211,13 +227,19 @@ class Deployed(nn.Module):
 
     def __init__(self, student: nn.Module, method: SimKD) -> None:
         super().__init__()
-        self.student, self.method = student, method
-        self.taps = guess_taps(student)
+        self.student, self.projector, self.classifier = student, method.projector, method.classifier
+        inner = guess_taps(student)
+        self.taps = Taps(
+            stages=tuple(f"student.{site}" for site in inner.stages),
+            pre_activations=tuple(f"student.{site}" for site in inner.pre_activations),
+            stem=f"student.{inner.stem}" if inner.stem else None,
+            head=f"classifier.{len(self.classifier) - 1}",
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map inputs to logits ``(N, C)``."""
-        stages = TappedModel(self.student, self.taps)(x, frozenset({"stages"})).stages
-        logits: Tensor = self.method.classifier(self.method.project(stages[-1]))
+        stages = TappedModel(self.student)(x, frozenset({"stages"})).stages
+        logits: Tensor = self.classifier(self.projector(stages[-1]))
         return logits
 
 

@@ -43,7 +43,7 @@ def hcl(student_map: Tensor, teacher_map: Tensor, *, reduction: Reduction = "mea
         >>> hcl(torch.tensor([[[[1.0, -1.0], [1.0, -1.0]]]]), torch.zeros(1, 1, 2, 2))
         tensor(0.6667)
 
-    Source: Chen et al. (2021), section 3.3; the weights are those of the released code.
+    Source: Chen et al. (2021), hierarchical context loss; the weights are those of the released code.
     """
     check_maps(student_map=student_map, teacher_map=teacher_map)
     check_same_shape(student_map=student_map, teacher_map=teacher_map)
@@ -69,7 +69,7 @@ class AttentionFusion(nn.Module):
         mid_width: of the fused map.
         deepest: whether nothing comes from below.
 
-    Source: Chen et al. (2021), section 3.2.
+    Source: Chen et al. (2021), attention-based fusion.
     """
 
     def __init__(self, student_shape: Shape, teacher_shape: Shape, mid_width: int, *, deepest: bool) -> None:
@@ -105,7 +105,7 @@ class ReviewKD(nn.Module):
             resnet8x4 and to ShuffleNetV1, 8 to ShuffleNetV2, 0.6 for resnet56 to resnet20, 1 for resnet110 to resnet32.
         warmup_epochs: in which the weight grows linearly from 0, epoch by epoch.
 
-    Source: Chen et al. (2021), section 3.
+    Source: Chen et al. (2021), review with residual learning.
     """
 
     needs = Needs(frozenset({"stages", "embedding"}), frozenset({"pre_activations", "embedding"}), uses_teacher=True)
@@ -130,7 +130,7 @@ class ReviewKD(nn.Module):
         targets = [*teacher.pre_activations[: len(self.fusions) - 1], teacher.embedding[:, :, None, None]]
         values: list[Tensor] = []
         below: Tensor | None = None
-        for fusion, x, target in zip(reversed(self.fusions), reversed(maps), reversed(targets), strict=True):  # type: ignore[call-overload]
+        for fusion, x, target in zip(reversed(self.fusions), reversed(maps), reversed(targets), strict=True):
             answer, below = fusion(x, below)
             values.append(hcl(answer, target))
         share = min(1.0, (progress.epoch - 1) / self.warmup_epochs) if self.warmup_epochs else 1.0

@@ -12,15 +12,24 @@ from typing import Any
 from goodteacher.base.compose import LossRow, Setting, Spec, build_parts, join, parse
 from goodteacher.base.errors import ConfigError
 from goodteacher.base.types import Loss, Needs
+from goodteacher.distill.attention import AT
+from goodteacher.distill.boundary import AB
 from goodteacher.distill.congruence import CC
+from goodteacher.distill.contrastive import CRDMethod
 from goodteacher.distill.curriculum import CTKD
+from goodteacher.distill.features import FT, NST, FitNet, VIDMethod
 from goodteacher.distill.filtered import FilterKD
+from goodteacher.distill.flow import FSP, KDSVD
 from goodteacher.distill.labels import HardLabels
 from goodteacher.distill.logits import DKD, KD, LogitStandardization
 from goodteacher.distill.matching import DIST, TTM, WTTM
 from goodteacher.distill.multilevel import MLKD
+from goodteacher.distill.overhaul import OFD
 from goodteacher.distill.perturbed import PTLoss
 from goodteacher.distill.relations import PKT, RKD, SP
+from goodteacher.distill.reuse import SRRL, SimKD
+from goodteacher.distill.review import ReviewKD
+from goodteacher.distill.selfsupervised import HSAKD
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,20 @@ METHODS: dict[str, MethodRow] = {
     "sp": MethodRow(SP, "Tung & Mori (2019)"),
     "cc": MethodRow(CC, "Peng et al. (2019)"),
     "rkd": MethodRow(RKD, "Park et al. (2019)"),
+    "fitnet": MethodRow(FitNet, "Romero et al. (2015)"),
+    "at": MethodRow(AT, "Zagoruyko & Komodakis (2017)"),
+    "nst": MethodRow(NST, "Huang & Wang (2017)"),
+    "vid": MethodRow(VIDMethod, "Ahn et al. (2019)"),
+    "ft": MethodRow(FT, "Kim, Park & Kwak (2018)"),
+    "ab": MethodRow(AB, "Heo et al. (2019a)"),
+    "fsp": MethodRow(FSP, "Yim et al. (2017)"),
+    "kdsvd": MethodRow(KDSVD, "Lee, Kim & Song (2018)"),
+    "ofd": MethodRow(OFD, "Heo et al. (2019b)"),
+    "crd": MethodRow(CRDMethod, "Tian, Krishnan & Isola (2020)"),
+    "srrl": MethodRow(SRRL, "Yang et al. (2021b)"),
+    "simkd": MethodRow(SimKD, "Chen et al. (2022)", gamma=0.0),
+    "reviewkd": MethodRow(ReviewKD, "Chen et al. (2021)"),
+    "hsakd": MethodRow(HSAKD, "Yang et al. (2021a)"),
 }
 
 

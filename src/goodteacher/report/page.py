@@ -71,7 +71,7 @@ def page_values(results: Results) -> dict[str, Any]:
     return {
         "name": results.study["name"],
         "problem": results.facts["describe"],
-        "notes": [*results.facts["notes"], *results.study["notes"]],
+        "notes": [*results.facts["notes"], *results.study.get("notes", [])],
         "conclusion": conclusion(results),
         "grids": [g for g in grids if g is not None],
         "charts": charts(results),

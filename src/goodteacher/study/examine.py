@@ -13,6 +13,7 @@ import torch
 from goodteacher.base.compose import Setting, build_parts
 from goodteacher.base.errors import ConfigError, GoodteacherError
 from goodteacher.base.types import Needs
+from goodteacher.distill.preparation import PREPARATIONS
 from goodteacher.distill.table import METHODS
 from goodteacher.models.features import tap_shapes
 from goodteacher.models.table import build_model
@@ -96,6 +97,8 @@ def _needs(student: str, teacher: str | None, name: str, options: str, facts: Fa
             teacher=networks[1],
         )
         (loss,) = build_parts({name: json.loads(options)}, METHODS, setting)
+        for preparation in loss.needs.preparation if networks[1] is not None else ():
+            PREPARATIONS[preparation].build(networks[1], setting)
     declared = {"student": shapes[0], "teacher": shapes[1]}
     for side, taps in (("student", loss.needs.student), ("teacher", loss.needs.teacher)):
         missing = [tap for tap in taps if tap not in declared[side]]

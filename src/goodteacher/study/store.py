@@ -125,7 +125,7 @@ class Store:
         weights: dict[str, Tensor],
         outputs: dict[str, dict[str, Tensor]],
         result: dict[str, Any],
-        records: Path,
+        records: Path | None = None,
     ) -> Run:
         """Add a finished run; its folder appears whole.
 
@@ -134,7 +134,7 @@ class Store:
             weights: of the kept checkpoint.
             outputs: ``kept`` and, where it differs, ``last``: logits by split.
             result: what else is to be known.
-            records: file to copy.
+            records: file to copy, if there is one.
 
         Returns:
             The run.
@@ -147,7 +147,7 @@ class Store:
             save_tensors(folder / "model.safetensors", weights)
             for checkpoint, logits in outputs.items():
                 save_tensors(folder / "outputs" / f"{checkpoint}.safetensors", logits)
-            if records.exists():
+            if records is not None and records.exists():
                 shutil.copyfile(records, folder / "records.jsonl")
             write_json(folder / "result.json", result)
             if not self.has(spec.id):
