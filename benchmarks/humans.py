@@ -36,7 +36,10 @@ def main() -> None:
         row["temperature"] = temperature
         for title, t in (("raw", 1.0), ("calibrated", fit_temperature(logits, labels)), ("T=4", 4.0)):
             distance = distance_to_votes(logits, votes, temperature=t)
-            row |= {f"mse to humans, {title}": float(distance["mse"].mean()), f"kl to humans, {title}": float(distance["kl"].mean())}
+            row |= {
+                f"mse to humans, {title}": float(distance["mse"].mean()),
+                f"kl to humans, {title}": float(distance["kl"].mean()),
+            }
         rows[name] = row
     pairs = [
         ("brier", "mse to humans, raw"), ("calibrated_brier", "mse to humans, calibrated"), ("nll", "kl to humans, raw"),
@@ -48,7 +51,9 @@ def main() -> None:
         agreement[f"{score} ~ {distance}"] = {"spearman": e.mean, "n": e.n}
         print(f"{score:18} {distance:28} rho {e.mean:+.3f} (n = {e.n} networks, {len(labels)} pictures)")
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps({"networks": rows, "agreement": agreement, "pictures": len(labels)}, indent=1) + "\n")
+    args.out.write_text(
+        json.dumps({"networks": rows, "agreement": agreement, "pictures": len(labels)}, indent=1) + "\n"
+    )
 
 
 if __name__ == "__main__":

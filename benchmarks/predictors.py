@@ -36,7 +36,11 @@ def study(name: str, seeds: int) -> dict:
     """Return the study of one problem."""
     problem, lr = PROBLEMS[name]
     teachers = {
-        f"{objective}-{width}-{stop}": {"model": {"mlp": {"widths": [width, width]}}, "objective": objective, "keep": f"epoch={stop}"}
+        f"{objective}-{width}-{stop}": {
+            "model": {"mlp": {"widths": [width, width]}},
+            "objective": objective,
+            "keep": f"epoch={stop}",
+        }
         for objective in OBJECTIVES
         for width in WIDTHS
         for stop in STOPS
@@ -45,10 +49,17 @@ def study(name: str, seeds: int) -> dict:
     students = {f"T{t}": {"model": small, "method": {"kd": {"temperature": float(t)}}} for t in (1, 4)}
     # A constant rate, so that a stopped teacher is one of a shorter training and not one cut at a high rate of a schedule.
     recipe = {"epochs": EPOCHS, "batch_size": 64, "lr": lr, "schedule": "constant", "evaluate_every": EPOCHS}
-    return {"name": f"predictors-{name}", "problem": problem, "recipe": recipe, "teachers": teachers, "students": students, "seeds": seeds}
+    return {
+        "name": f"predictors-{name}",
+        "problem": problem,
+        "recipe": recipe,
+        "teachers": teachers,
+        "students": students,
+        "seeds": seeds,
+    }
 
 
-def judge(results) -> dict:  # noqa: ANN001
+def judge(results) -> dict:
     """Return correlation, interval, n and regret of every predictor, for each student."""
     found: dict = {}
     for student, points in results.points.groupby("student"):
@@ -58,7 +69,12 @@ def judge(results) -> dict:  # noqa: ANN001
             score = points[name].to_numpy() * (1 if name == "accuracy" else -1)
             e = spearman(score.tolist(), accuracy.tolist())
             regret = float(accuracy.max() - accuracy[int(np.argmax(score))])
-            found[student][name] = {"spearman": round(e.mean, 3), "low": round(e.low, 3), "high": round(e.high, 3), "regret": round(regret, 5)}
+            found[student][name] = {
+                "spearman": round(e.mean, 3),
+                "low": round(e.low, 3),
+                "high": round(e.high, 3),
+                "regret": round(regret, 5),
+            }
     return found
 
 
@@ -73,17 +89,23 @@ def main() -> None:
     record = json.loads(args.out.read_text()) if args.out.exists() else {}
     for name in args.problem:
         spec = parse_study(study(name, args.seeds))
-        finished = run_study(spec, out=args.store, engine="processes", workers=os.cpu_count() or 1, page=False, quiet=True)
+        finished = run_study(
+            spec, out=args.store, engine="processes", workers=os.cpu_count() or 1, page=False, quiet=True
+        )
         record[name] = {"seeds": args.seeds, "failed": len(finished.summary.failed), **judge(finished.results)}
         record["environment"] = environment()
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(record, indent=1) + "\n")
         for student in ("T1", "T4"):
             row = record[name][student]
-            print(f"{name} {student}: best {row['best']:.4f}, mean {row['mean']:.4f}, n = {row['n']} teachers, {args.seeds} seeds")
+            print(
+                f"{name} {student}: best {row['best']:.4f}, mean {row['mean']:.4f}, n = {row['n']} teachers, {args.seeds} seeds"
+            )
             for p in PREDICTORS:
                 e = row[p]
-                print(f"  {p:18} rho {e['spearman']:+.2f} [{e['low']:+.2f}, {e['high']:+.2f}]  regret {100 * e['regret']:.2f} points")
+                print(
+                    f"  {p:18} rho {e['spearman']:+.2f} [{e['low']:+.2f}, {e['high']:+.2f}]  regret {100 * e['regret']:.2f} points"
+                )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ def main() -> None:
     problem = gt.load("digits", noise=0.3)
     with tempfile.TemporaryDirectory() as out:
         teachers = {
-            objective: gt.teach("mlp", problem, objective=objective, keep="best_brier", epochs=10, batch_size=64, out=out)
+            objective: gt.teach(
+                "mlp", problem, objective=objective, keep="best_brier", epochs=10, batch_size=64, out=out
+            )
             for objective in ("cross_entropy", "brier", "label_smoothing")
         }
         ranked = gt.rank(teachers)
@@ -17,7 +19,9 @@ def main() -> None:
             tied = " (tied with the best)" if place.tied and place is not ranked[0] else ""
             print(f"{place.name:16} calibrated Brier {place.scores['calibrated_brier']:.4f}{tied}")
         small = {"mlp": {"widths": [12]}}
-        student = gt.distill(small, problem, teachers[ranked[0].name], method={"kd": {"temperature": 1.0}}, epochs=10, out=out)
+        student = gt.distill(
+            small, problem, teachers[ranked[0].name], method={"kd": {"temperature": 1.0}}, epochs=10, out=out
+        )
         logits, labels = student.outputs("test"), student.targets["test.labels"]
         print(f"student: {(logits.argmax(dim=1) == labels).float().mean():.1%} of {len(labels)} test digits")
 

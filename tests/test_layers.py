@@ -11,20 +11,20 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "goodteacher"
 
-# Each layer and what it may import besides itself. teachers and distill see tensors, and may cut a network; nothing imports cli,
+# Each layer and what it may import besides itself. teachers and methods see tensors, and may cut a network; nothing imports cli,
 # and nothing but cli imports recipes.
 MAY_IMPORT = {
     "base": set(),
     "data": {"base"},
     "models": {"base"},
     "teachers": {"base"},
-    "distill": {"base", "models"},
+    "methods": {"base", "models"},
     "train": {"base", "data", "models", "teachers"},
-    "study": {"base", "data", "models", "teachers", "distill", "train"},
+    "study": {"base", "data", "models", "teachers", "methods", "train"},
     "diagnose": {"base", "teachers", "train", "study"},
-    "report": {"base", "data", "models", "teachers", "distill", "train", "study", "diagnose"},
+    "report": {"base", "data", "models", "teachers", "methods", "train", "study", "diagnose"},
     "api": {"base", "data", "models", "train", "study", "diagnose", "report"},
-    "losses": {"teachers", "distill"},
+    "losses": {"teachers", "methods"},
     "recipes": {"base", "study"},
     "cli": {"base", "data", "study", "train", "diagnose", "report", "api", "recipes"},
     "__main__": {"cli"},
@@ -64,7 +64,9 @@ def test_files_are_short_and_named_for_something(path):
 
 def test_importing_the_package_is_light():
     code = "import sys, goodteacher, goodteacher.cli; print(sorted({'torch', 'pandas', 'altair', 'scipy'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 def test_every_public_name_exists():

@@ -22,8 +22,8 @@ from goodteacher.report.page import write_page
 from goodteacher.report.progress import follow
 from goodteacher.study.execute import Summary, execute, facts_of
 from goodteacher.study.plan import Plan, plan_study
-from goodteacher.study.spec import Named, StudySpec, parse_study
 from goodteacher.study.run import Run
+from goodteacher.study.spec import Named, StudySpec, parse_study
 from goodteacher.study.store import Store
 from goodteacher.train.infer import predict
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from goodteacher.distill.attention import at
-from goodteacher.distill.boundary import ab
-from goodteacher.distill.congruence import CC, cc, cc_kernel
-from goodteacher.distill.contrastive import CRD, crd_in_batch
-from goodteacher.distill.curriculum import CTKD, ctkd
-from goodteacher.distill.features import VID, fitnet, ft, nst
-from goodteacher.distill.filtered import filter_kd
-from goodteacher.distill.flow import fsp, kdsvd
-from goodteacher.distill.logits import dkd, kd, standardise
-from goodteacher.distill.matching import dist, ttm, wttm
-from goodteacher.distill.multilevel import mlkd
-from goodteacher.distill.overhaul import ofd
-from goodteacher.distill.perturbed import ptloss
-from goodteacher.distill.relations import pkt, rkd, rkd_angle, rkd_distance, sp
-from goodteacher.distill.reuse import simkd, srrl
-from goodteacher.distill.review import hcl
-from goodteacher.distill.selfsupervised import hsakd
+from goodteacher.methods.attention import at
+from goodteacher.methods.boundary import ab
+from goodteacher.methods.congruence import CC, cc, cc_kernel
+from goodteacher.methods.contrastive import CRD, crd_in_batch
+from goodteacher.methods.curriculum import CTKD, ctkd
+from goodteacher.methods.features import VID, fitnet, ft, nst
+from goodteacher.methods.filtered import filter_kd
+from goodteacher.methods.flow import fsp, kdsvd
+from goodteacher.methods.logits import dkd, kd, standardise
+from goodteacher.methods.matching import dist, ttm, wttm
+from goodteacher.methods.multilevel import mlkd
+from goodteacher.methods.overhaul import ofd
+from goodteacher.methods.perturbed import ptloss
+from goodteacher.methods.relations import pkt, rkd, rkd_angle, rkd_distance, sp
+from goodteacher.methods.reuse import simkd, srrl
+from goodteacher.methods.review import hcl
+from goodteacher.methods.selfsupervised import hsakd
 from goodteacher.teachers.penalties import negative_entropy
 from goodteacher.teachers.scores import brier, brier_logits, cross_entropy, focal
 

@@ -62,7 +62,9 @@ def test_run_report_list_and_rank(call, study, tmp_path):
     code, out, _ = call("run", study, "--engine", "local")
     assert "4 of 4 runs are finished already" in out
     code, out, _ = call("report", "goodteacher-runs", "--json")
-    assert code == 0 and json.loads(out.splitlines()[-1])["studies"][0]["conclusion"] == result["studies"][0]["conclusion"]
+    assert (
+        code == 0 and json.loads(out.splitlines()[-1])["studies"][0]["conclusion"] == result["studies"][0]["conclusion"]
+    )
     code, out, _ = call("list", "runs", "--json")
     rows = json.loads(out.splitlines()[-1])
     teachers = [row["run"] for row in rows if row["kind"] == "teacher"]
@@ -76,16 +78,33 @@ def test_run_report_list_and_rank(call, study, tmp_path):
 def test_dry_run_lists_and_trains_nothing(call, study, tmp_path):
     code, out, _ = call("run", study, "--dry-run", "--json", "--epochs", 1)
     cost = json.loads(out.splitlines()[-1])
-    assert code == 0 and len(cost["planned"]) == cost["runs"] == 4 and cost["reused"] == 0 and out.count("to train") == 5
+    assert (
+        code == 0 and len(cost["planned"]) == cost["runs"] == 4 and cost["reused"] == 0 and out.count("to train") == 5
+    )
     assert not (tmp_path / "goodteacher-runs").exists()
 
 
 def test_teach_then_distil(call):
-    code, out, _ = call("teach", "mlp", "--data", "digits", "--objective", "brier", "--epochs", 1, "--engine", "local", "--json")
+    code, out, _ = call(
+        "teach", "mlp", "--data", "digits", "--objective", "brier", "--epochs", 1, "--engine", "local", "--json"
+    )
     (teacher,) = json.loads(out.splitlines()[-1])["studies"][0]["teachers"]
     assert code == 0 and teacher["name"] == "brier"
     (run,) = teacher["runs"]
-    words = ("distill", "mlp", "--data", "digits", "--teacher", run, "--method", "kd", "--epochs", 1, "--engine", "local")
+    words = (
+        "distill",
+        "mlp",
+        "--data",
+        "digits",
+        "--teacher",
+        run,
+        "--method",
+        "kd",
+        "--epochs",
+        1,
+        "--engine",
+        "local",
+    )
     code, out, _ = call(*words, "--map", "temperature", "--json")
     students = json.loads(out.splitlines()[-1])["studies"][0]["students"]
     assert code == 0 and {(s["student"], s["teacher"]) for s in students} == {("alone", None), ("kd", "teacher")}
@@ -190,7 +209,13 @@ def test_ctrl_c_exits_with_130_and_the_same_command_goes_on(tmp_path, study, eng
     command = [sys.executable, "-m", "goodteacher", "run", study, "--engine", engine, "--epochs", "400", "--json"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     records = tmp_path / "goodteacher-runs" / "training"
     deadline = time.monotonic() + 120
@@ -201,6 +226,8 @@ def test_ctrl_c_exits_with_130_and_the_same_command_goes_on(tmp_path, study, eng
     assert process.returncode == 130, err
     assert "the same command goes on" in err and "Traceback" not in err
     assert list(records.glob("*/checkpoint.pt"))
-    again = subprocess.run([*command, "--set", "seeds=2"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    again = subprocess.run(
+        [*command, "--set", "seeds=2"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     assert again.returncode == 0, again.stderr
     assert "resumed at step" in again.stdout

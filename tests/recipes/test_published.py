@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from goodteacher.base.compose import option_defaults
-from goodteacher.distill.table import METHODS
+from goodteacher.methods.table import METHODS
 from goodteacher.models.table import MODELS
 from goodteacher.recipes.published import LIGHT, PAIRS, benchmark, options_of
 

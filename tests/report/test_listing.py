@@ -2,7 +2,7 @@ import pytest
 
 from goodteacher.base.errors import ConfigError
 from goodteacher.data.sources import SOURCES
-from goodteacher.distill.table import METHODS
+from goodteacher.methods.table import METHODS
 from goodteacher.models.table import MODELS
 from goodteacher.report.listing import KINDS, listing
 from goodteacher.teachers.table import OBJECTIVES

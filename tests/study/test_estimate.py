@@ -32,7 +32,11 @@ def test_cost_falls_to_nothing_as_runs_finish(tmp_path):
 
 def test_longer_training_costs_more(tmp_path):
     problem = load_problem(parse_study(STUDY))
-    cost = lambda epochs: estimate_cost(  # noqa: E731
-        plan_study(parse_study({**STUDY, "recipe": {"epochs": epochs}}), facts_of(problem)), problem, Store(tmp_path)
-    ).seconds
+    cost = lambda epochs: (
+        estimate_cost(
+            plan_study(parse_study({**STUDY, "recipe": {"epochs": epochs}}), facts_of(problem)),
+            problem,
+            Store(tmp_path),
+        ).seconds
+    )
     assert cost(100) > 10 * cost(1)

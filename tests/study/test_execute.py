@@ -45,7 +45,9 @@ def weights(store, run):
 
 def same_weights(one, other, runs):
     return all(
-        torch.equal(a, b) for run in runs for a, b in zip(weights(one, run).values(), weights(other, run).values(), strict=True)
+        torch.equal(a, b)
+        for run in runs
+        for a, b in zip(weights(one, run).values(), weights(other, run).values(), strict=True)
     )
 
 

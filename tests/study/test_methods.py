@@ -9,7 +9,7 @@ import torch
 from goodteacher.api import run_study
 from goodteacher.base.errors import ConfigError
 from goodteacher.data.problem import Problem
-from goodteacher.distill.table import METHODS
+from goodteacher.methods.table import METHODS
 from goodteacher.study import cohort
 from goodteacher.study.execute import facts_of
 from goodteacher.study.plan import plan_study
@@ -23,6 +23,7 @@ OPTIONS = {
     "ab": {"initial_epochs": 3},
     "fsp": {"initial_epochs": 3},
     "crd": {"negatives": 16},
+    "kdsvd": {"beta": 100.0},  # at its published weight of 1 the label outweighs it hundredfold
 }
 STAGED = {"ab", "fsp"}
 # Adversarial: its temperature moves so as to raise the loss.
@@ -52,7 +53,15 @@ def study_of(pair, methods, **recipe):
     return {
         "name": pair,
         "problem": "arrays",
-        "recipe": {"epochs": 3, "batch_size": 16, "lr": 0.02, "schedule": "constant", "precision": "fp32", "augment": "none", **recipe},
+        "recipe": {
+            "epochs": 8,
+            "batch_size": 16,
+            "lr": 0.02,
+            "schedule": "constant",
+            "precision": "fp32",
+            "augment": "none",
+            **recipe,
+        },
         "teachers": {"t": {"model": teacher}},
         "students": {m: {"model": student, "method": {m: OPTIONS.get(m, {})}} for m in methods},
         "seeds": 1,
@@ -61,7 +70,7 @@ def study_of(pair, methods, **recipe):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pair", PAIRS)
-def test_two_epochs_lower_each_methods_own_loss(problem, tmp_path, pair):
+def test_a_few_epochs_lower_each_methods_own_loss(problem, tmp_path, pair):
     methods = [m for m in METHODS if m != "none" and (m, pair) not in REFUSED]
     finished = run_study(study_of(pair, methods), problem, out=tmp_path, quiet=True, page=False)
     assert finished.summary.failed == {}
@@ -70,7 +79,7 @@ def test_two_epochs_lower_each_methods_own_loss(problem, tmp_path, pair):
     for method in methods:
         events = [e for e in runs[method].records if (e["epoch"] <= 0) == (method in STAGED)]
         own = [sum(v for k, v in e["loss"].items() if k != "cross_entropy") for e in events]
-        assert len(own) == 3 and all(np.isfinite(own))
+        assert len(own) == (3 if method in STAGED else 8) and all(np.isfinite(own))
         if not own[-1] < own[0] and method not in RISING:
             rose.append((method, own))
     assert rose == []
@@ -109,7 +118,10 @@ def test_an_interrupted_method_resumes_to_the_same_weights(problem, tmp_path, mo
 @pytest.mark.slow
 def test_a_preparation_is_made_once_for_all_students(problem, tmp_path):
     study = study_of("family", ["hsakd"], epochs=1)
-    study["students"] |= {"again": {"model": "resnet14", "method": "hsakd"}, "both": {"model": "resnet8", "method": "hsakd + kd"}}
+    study["students"] |= {
+        "again": {"model": "resnet14", "method": "hsakd"},
+        "both": {"model": "resnet8", "method": "hsakd + kd"},
+    }
     finished = run_study(study, problem, out=tmp_path, quiet=True, page=False)
     kinds = [spec.kind for spec in finished.plan.runs.values()]
     assert finished.summary.failed == {} and kinds.count("preparation") == 1 and kinds.count("student") == 3

@@ -8,12 +8,18 @@ from goodteacher.study.plan import plan_study
 from goodteacher.study.spec import parse_study
 
 FACTS = Facts("f" * 16, 10, (1, 8, 8), 100, is_image=True, knows_truth=False, has_votes=False)
-TEACHERS = {"ce": {"model": "mlp"}, "early": {"model": "mlp", "keep": "best_brier"}, "brier": {"model": "mlp", "objective": "brier"}}
+TEACHERS = {
+    "ce": {"model": "mlp"},
+    "early": {"model": "mlp", "keep": "best_brier"},
+    "brier": {"model": "mlp", "objective": "brier"},
+}
 STUDENTS = {"alone": {"model": "mlp", "method": "none"}, "kd": {"model": "mlp"}}
 
 
 def plan(facts=FACTS, **changes):
-    return plan_study(parse_study({"problem": "digits", "teachers": TEACHERS, "students": STUDENTS, "seeds": 2, **changes}), facts)
+    return plan_study(
+        parse_study({"problem": "digits", "teachers": TEACHERS, "students": STUDENTS, "seeds": 2, **changes}), facts
+    )
 
 
 def test_every_student_under_every_teacher_once_a_seed():

@@ -54,7 +54,9 @@ def test_a_file_takes_its_name_and_overrides(tmp_path):
     path.write_text(yaml.safe_dump(GOOD))
     study = read_study(path, ("recipe.epochs=3", "teachers.ce.objective={brier: {scale: 1e-3}}", "seeds=[0, 5]"))
     assert study.name == "my-study" and study.recipe.epochs == 3 and study.seed_list == (0, 5)
-    assert study.teachers["ce"].objective == {"brier": {"scale": "1e-3"}}  # YAML 1.1 reads it as text; building coerces it
+    assert study.teachers["ce"].objective == {
+        "brier": {"scale": "1e-3"}
+    }  # YAML 1.1 reads it as text; building coerces it
 
 
 @pytest.mark.parametrize(("text", "message"), [("a: [", "YAML, got a mistake in line"), ("- 1", "must hold keys")])

@@ -13,7 +13,15 @@ def test_unknown_key_gets_a_suggestion():
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("epochs", 0), ("lr", -1), ("lr", "fast"), ("batch_size", 1), ("schedule", "cosin"), ("milestones", [1.5]), ("momentum", 1.0)],
+    [
+        ("epochs", 0),
+        ("lr", -1),
+        ("lr", "fast"),
+        ("batch_size", 1),
+        ("schedule", "cosin"),
+        ("milestones", [1.5]),
+        ("momentum", 1.0),
+    ],
 )
 def test_values_out_of_range_name_key_rule_and_value(key, value):
     with pytest.raises(ConfigError, match=rf"recipe\.{key}.*got"):

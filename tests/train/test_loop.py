@@ -14,7 +14,7 @@ from goodteacher.base.seeds import seeded
 from goodteacher.base.types import Needs, Output
 from goodteacher.data.gaussian import gaussian_problem
 from goodteacher.data.loader import Loader
-from goodteacher.distill.table import build_method
+from goodteacher.methods.table import build_method
 from goodteacher.models.mlp import MLP
 from goodteacher.teachers.table import build_objective
 from goodteacher.train.config import Recipe
@@ -162,7 +162,9 @@ def test_resumed_records_equal_uninterrupted_ones(problem, tmp_path):
     second.resume()
     train([second], problem)
     drop = lambda events: [{k: v for k, v in e.items() if k != "seconds"} for e in events]  # noqa: E731
-    assert drop(read_records(tmp_path / "cut" / "records.jsonl")) == drop(read_records(tmp_path / "whole" / "records.jsonl"))
+    assert drop(read_records(tmp_path / "cut" / "records.jsonl")) == drop(
+        read_records(tmp_path / "whole" / "records.jsonl")
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -21,7 +21,11 @@ def test_multistep_drops_with_the_first_step_after_each_milestone():
 
 def test_cosine_falls_from_lr_to_nearly_zero():
     r = rates(lr=0.1)
-    assert r[0] == 0.1 and r[120] == pytest.approx(0.05) and r[-1] == pytest.approx(0.05 * (1 + math.cos(math.pi * 239 / 240)))
+    assert (
+        r[0] == 0.1
+        and r[120] == pytest.approx(0.05)
+        and r[-1] == pytest.approx(0.05 * (1 + math.cos(math.pi * 239 / 240)))
+    )
     assert all(a > b for a, b in zip(r, r[1:], strict=False))
 
 

@@ -14,7 +14,8 @@ from goodteacher.base.errors import ConfigError, check_range
 from goodteacher.base.types import Labels, Logits, PerExample, Probabilities, Reduction
 
 
-def _wide(x: Tensor) -> Tensor:
+def widen(x: Tensor) -> Tensor:
+    """Return half precision as float32, and anything else as it is."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
@@ -65,7 +66,7 @@ def log_soften(logits: Logits, temperature: float | Tensor = 1.0) -> Tensor:
     """
     if not isinstance(temperature, Tensor):
         check_range("temperature", temperature, low=0.0, open_low=True)
-    return F.log_softmax(_wide(logits) / temperature, dim=-1)
+    return F.log_softmax(widen(logits) / temperature, dim=-1)
 
 
 def soften(logits: Logits, temperature: float | Tensor = 1.0) -> Probabilities:
@@ -75,7 +76,7 @@ def soften(logits: Logits, temperature: float | Tensor = 1.0) -> Probabilities:
 
 def log_probabilities(probabilities: Probabilities) -> Tensor:
     """Return ``log p`` with zeros at the smallest normal number of the dtype, so that ``softmax(log p) = p``."""
-    wide = _wide(probabilities)
+    wide = widen(probabilities)
     return wide.clamp_min(torch.finfo(wide.dtype).tiny).log()
 
 

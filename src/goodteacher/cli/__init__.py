@@ -8,7 +8,6 @@ import sys
 from goodteacher.cli import looking, training  # noqa: F401 - their commands register with the app
 from goodteacher.cli.options import app
 
-
 INTERRUPTED = 130
 
 
@@ -19,7 +18,10 @@ def main() -> None:
         app(standalone_mode=True)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:  # typer turns KeyboardInterrupt into this
-            print("goodteacher: stopped; finished runs and checkpoints are kept; the same command goes on.", file=sys.stderr)
+            print(
+                "goodteacher: stopped; finished runs and checkpoints are kept; the same command goes on.",
+                file=sys.stderr,
+            )
         raise
     except Exception as error:
         from goodteacher.base.errors import GoodteacherError  # imports torch, which --help does without

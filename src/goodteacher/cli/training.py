@@ -142,7 +142,9 @@ def teach(
     data: Data,
     objective: Annotated[str, typer.Option("--objective", help="What the teacher minimises.")] = "cross_entropy",
     keep: Annotated[str, typer.Option("--keep", help="last, best_brier, best_nll, best_accuracy or epoch=K.")] = "last",
-    source: Annotated[Path | None, typer.Option("--from", help="Weights of another toolkit: register, do not train.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Weights of another toolkit: register, do not train.")
+    ] = None,
     changes: Set = None,
     root: Root = Path("data"),
     out: Out = Path("goodteacher-runs"),

@@ -137,7 +137,9 @@ def _logits(answer: object) -> Tensor:
 
 
 @torch.no_grad()
-def tap_shapes(model: nn.Module, inputs: Tensor, taps: Taps | None = None) -> tuple[int, dict[str, tuple[tuple[int, ...], ...]]]:
+def tap_shapes(
+    model: nn.Module, inputs: Tensor, taps: Taps | None = None
+) -> tuple[int, dict[str, tuple[tuple[int, ...], ...]]]:
     """Return the number of classes a network answers, and the shape of everything its taps read.
 
     Args:
@@ -162,7 +164,9 @@ def tap_shapes(model: nn.Module, inputs: Tensor, taps: Taps | None = None) -> tu
     single = {"stem": out.stem, "embedding": out.embedding}
     shapes = {name: (tuple(x.shape[1:]),) for name, x in single.items() if x is not None}
     many = {"stages": out.stages, "pre_activations": out.pre_activations}
-    return out.logits.shape[1], shapes | {name: tuple(tuple(x.shape[1:]) for x in maps) for name, maps in many.items() if maps}
+    return out.logits.shape[1], shapes | {
+        name: tuple(tuple(x.shape[1:]) for x in maps) for name, maps in many.items() if maps
+    }
 
 
 @torch.no_grad()

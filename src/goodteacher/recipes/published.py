@@ -16,7 +16,10 @@ PAIRS: dict[tuple[str, str], dict[str, tuple[dict[str, float], str]]] = {
     ("resnet56", "resnet20"): {"dkd": ({"beta": 2.0}, DKD), "reviewkd": ({"beta": 0.6}, REVIEW)},
     ("resnet110", "resnet20"): {"logit_standardization": ({"temperature": 4.0, "alpha": 12.0}, STANDARD)},
     ("resnet110", "resnet32"): {"dkd": ({"beta": 2.0}, DKD), "reviewkd": ({"beta": 1.0}, REVIEW)},
-    ("resnet32x4", "resnet8x4"): {"dkd": ({"beta": 8.0}, DKD), "reviewkd": ({"beta": 5.0}, "mdistiller's configuration")},
+    ("resnet32x4", "resnet8x4"): {
+        "dkd": ({"beta": 8.0}, DKD),
+        "reviewkd": ({"beta": 5.0}, "mdistiller's configuration"),
+    },
     ("wrn_40_2", "wrn_16_2"): {"dkd": ({"beta": 6.0}, DKD), "reviewkd": ({"beta": 5.0}, REVIEW)},
     ("wrn_40_2", "wrn_40_1"): {"dkd": ({"beta": 6.0}, DKD), "reviewkd": ({"beta": 5.0}, REVIEW)},
     ("vgg13", "vgg8"): {

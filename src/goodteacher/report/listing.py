@@ -11,7 +11,7 @@ import torch
 from goodteacher.base.compose import LossRow, option_defaults
 from goodteacher.base.errors import ConfigError, check_choice
 from goodteacher.data.sources import SOURCES
-from goodteacher.distill.table import METHODS
+from goodteacher.methods.table import METHODS
 from goodteacher.models.features import describe_taps, guess_taps
 from goodteacher.models.table import MODELS, build_model
 from goodteacher.report.tables import Grid

@@ -14,9 +14,9 @@ from goodteacher.base.seeds import seeded
 from goodteacher.base.types import FrozenTeacher, Loss
 from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
-from goodteacher.distill.labels import HardLabels
-from goodteacher.distill.preparation import PREPARATIONS, Prepared
-from goodteacher.distill.table import METHODS
+from goodteacher.methods.labels import HardLabels
+from goodteacher.methods.preparation import PREPARATIONS, Prepared
+from goodteacher.methods.table import METHODS
 from goodteacher.models.features import tap_shapes
 from goodteacher.models.table import build_model
 from goodteacher.study.plan import RunSpec, Teaching
@@ -104,7 +104,9 @@ def _network(spec: RunSpec, teacher: nn.Module | None, problem: Problem, sample:
     return build_model(name, classes=problem.classes, input_shape=problem.input_shape, **options)
 
 
-def prepared_network(loss: Mapping[str, Mapping[str, Any]], teacher: nn.Module, classes: int, sample: Tensor) -> Prepared:
+def prepared_network(
+    loss: Mapping[str, Mapping[str, Any]], teacher: nn.Module, classes: int, sample: Tensor
+) -> Prepared:
     """Return a teacher with the untrained addition of a preparation around it."""
     ((name, options),) = loss.items()
     _, shapes = tap_shapes(teacher, sample[:2])
@@ -112,9 +114,7 @@ def prepared_network(loss: Mapping[str, Mapping[str, Any]], teacher: nn.Module, 
     return PREPARATIONS[name].build(teacher, setting, **options)
 
 
-def build_loss(
-    spec: RunSpec, model: nn.Module, teacher: nn.Module | None, problem: Problem, sample: Tensor
-) -> Loss:
+def build_loss(spec: RunSpec, model: nn.Module, teacher: nn.Module | None, problem: Problem, sample: Tensor) -> Loss:
     """Return a run's objective, method or preparation.
 
     Raises:
@@ -198,7 +198,9 @@ def _base_teacher(teaching: Teaching, problem: Problem, store: Store, device: st
     run = store.run(teaching.run)
     model = run.model.to(device)
     precision = run.result["precision"]
-    return PreparedTeacher(model, precision) if isinstance(model, Prepared) else NetworkTeacher(model, precision=precision)
+    return (
+        PreparedTeacher(model, precision) if isinstance(model, Prepared) else NetworkTeacher(model, precision=precision)
+    )
 
 
 def _table_validation(teaching: Teaching, problem: Problem) -> tuple[Tensor, Tensor]:

@@ -13,8 +13,8 @@ import torch
 from goodteacher.base.compose import Setting, build_parts
 from goodteacher.base.errors import ConfigError, GoodteacherError
 from goodteacher.base.types import Needs
-from goodteacher.distill.preparation import PREPARATIONS
-from goodteacher.distill.table import METHODS
+from goodteacher.methods.preparation import PREPARATIONS
+from goodteacher.methods.table import METHODS
 from goodteacher.models.features import tap_shapes
 from goodteacher.models.table import build_model
 
@@ -69,12 +69,18 @@ def examine(
         except GoodteacherError as error:
             raise ConfigError(where, rule=f"method '{name}' is not defined here: {error}") from None
         if teacher is None and (part.teacher or part.preparation):
-            raise ConfigError(where, rule=f"method '{name}' reads a teacher's features", received="a table of distributions")
+            raise ConfigError(
+                where, rule=f"method '{name}' reads a teacher's features", received="a table of distributions"
+            )
         needs = needs | part
     if len(needs.preparation) > 1:
-        raise ConfigError(where, rule="a sum can have one preparation of the teacher", received=sorted(needs.preparation))
+        raise ConfigError(
+            where, rule="a sum can have one preparation of the teacher", received=sorted(needs.preparation)
+        )
     if needs.views - {"weak"} and not facts.is_image:
-        raise ConfigError(where, rule=f"the view '{min(needs.views - {'weak'})}' needs image inputs", received="vectors")
+        raise ConfigError(
+            where, rule=f"the view '{min(needs.views - {'weak'})}' needs image inputs", received="vectors"
+        )
     return needs
 
 
@@ -103,7 +109,9 @@ def _needs(student: str, teacher: str | None, name: str, options: str, facts: Fa
     for side, taps in (("student", loss.needs.student), ("teacher", loss.needs.teacher)):
         missing = [tap for tap in taps if tap not in declared[side]]
         if missing and networks[0 if side == "student" else 1] is not None:
-            raise ConfigError(f"tap '{missing[0]}'", rule=f"must be declared by the {side}'s model", received="nothing there")
+            raise ConfigError(
+                f"tap '{missing[0]}'", rule=f"must be declared by the {side}'s model", received="nothing there"
+            )
     return loss.needs
 
 

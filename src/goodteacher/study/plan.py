@@ -12,8 +12,8 @@ import torch
 
 from goodteacher.base.compose import option_defaults, parse
 from goodteacher.base.errors import ConfigError
-from goodteacher.distill.preparation import PREPARATIONS
-from goodteacher.distill.table import METHODS, needs_teacher, parse_method
+from goodteacher.methods.preparation import PREPARATIONS
+from goodteacher.methods.table import METHODS, needs_teacher, parse_method
 from goodteacher.models.table import build_model
 from goodteacher.study.examine import Facts, examine
 from goodteacher.study.spec import Named, StudySpec, arm_recipe
@@ -212,7 +212,9 @@ class _Planner:
         if spec.run is not None:
             known = self.finished.get(spec.run)
             if known is None:
-                raise ConfigError(f"teachers.{arm}.run", rule="must be a finished run of this store", received=repr(spec.run))
+                raise ConfigError(
+                    f"teachers.{arm}.run", rule="must be a finished run of this store", received=repr(spec.run)
+                )
             return dict(known["model"])
         return _canonical_model(spec.model, self.facts) if spec.model is not None else None
 

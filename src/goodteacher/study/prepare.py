@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from goodteacher.base.types import Batch, Needs, Output, Progress, Tap, Terms
-from goodteacher.distill.preparation import Prepared
+from goodteacher.methods.preparation import Prepared
 from goodteacher.train.precision import Precision, autocast, lay_out
 
 

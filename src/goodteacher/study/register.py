@@ -50,7 +50,9 @@ def register(model: Named, file: Path, problem: Problem, store: Store, *, device
     import_weights(network, name, state)
     answered, _ = tap_shapes(network, torch.zeros(2, *problem.input_shape))
     if answered != problem.classes:
-        raise ConfigError(f"model '{name}'", rule=f"must answer the problem's {problem.classes} classes", received=answered)
+        raise ConfigError(
+            f"model '{name}'", rule=f"must answer the problem's {problem.classes} classes", received=answered
+        )
     digest = hashlib.sha256()
     for key, value in network.state_dict().items():
         digest.update(key.encode())
