@@ -29,6 +29,11 @@ from goodteacher.train.loop import fit
 from goodteacher.train.precision import choose_precision
 
 GRID: list[tuple[float | str, float]] = [
+    ("auto", 0.6),
+    ("auto", 0.9),
+    (2, 0.9),
+    ("auto", 0),
+    ("auto", 0.3),
     (1, 0),
     ("C/2", 0),
     (1, 0.3),
@@ -40,21 +45,21 @@ GRID: list[tuple[float | str, float]] = [
 ]
 
 
-def arms(classes: int) -> dict[str, object]:
+def arms(classes: int, few: int | None = None) -> dict[str, object]:
     """Return the objectives compared."""
     specs: dict[str, object] = {"cross_entropy": "cross_entropy"}
-    for scale, warmup in GRID:
+    for scale, warmup in GRID[:few]:
         value = classes / 2 if scale == "C/2" else scale
         specs[f"scale {scale}, warm-up {warmup:g}"] = {"brier": {"scale": value, "warmup": warmup}}
     return specs
 
 
-def run(problem: Problem, model: str, recipe: Recipe, seed: int, **options: object) -> dict[str, dict[str, float]]:
+def run(problem: Problem, model: str, recipe: Recipe, seed: int, few: int | None, **options: object) -> dict[str, dict[str, float]]:
     """Train every arm as one cohort and return its validation scores."""
     loader = Loader(problem, batch_size=recipe.batch_size, seed=seed)
     learners = []
     precision = None
-    for name, spec in arms(problem.classes).items():
+    for name, spec in arms(problem.classes, few).items():
         with seeded(seed, "init"):
             network = build_model(model, classes=problem.classes, input_shape=problem.input_shape, **options)
         precision = precision or choose_precision(network, loader.batch(0).inputs)[0]
@@ -75,6 +80,7 @@ def main() -> None:
     parser.add_argument("--npz", type=Path, help="an .npz of CIFAR-100 (x_train, y_train, ...)")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=6, help="on CIFAR-100")
+    parser.add_argument("--few", type=int, help="only the first so many settings of the grid, beside cross-entropy")
     parser.add_argument("--case", action="append", help="run these cases only; results join what --out holds")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -112,7 +118,7 @@ def main() -> None:
         if args.case and name.split(",")[0] not in args.case and name not in args.case:
             continue
         seeds = 1 if "cifar" in name else args.seeds
-        results[name] = [run(make(seed), model, recipe, seed, **options) for seed in range(seeds)]
+        results[name] = [run(make(seed), model, recipe, seed, args.few, **options) for seed in range(seeds)]
         print(name)
         for arm in results[name][0]:
             rows = [r[arm] for r in results[name]]

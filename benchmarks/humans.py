@@ -42,9 +42,13 @@ def main() -> None:
             }
         rows[name] = row
     pairs = [
-        ("brier", "mse to humans, raw"), ("calibrated_brier", "mse to humans, calibrated"), ("nll", "kl to humans, raw"),
-        ("calibrated_nll", "kl to humans, calibrated"), ("accuracy", "mse to humans, raw"), ("accuracy", "mse to humans, calibrated"),
-    ]  # fmt: skip
+        ("brier", "mse to humans, raw"),
+        ("calibrated_brier", "mse to humans, calibrated"),
+        ("nll", "kl to humans, raw"),
+        ("calibrated_nll", "kl to humans, calibrated"),
+        ("accuracy", "mse to humans, raw"),
+        ("accuracy", "mse to humans, calibrated"),
+    ]
     agreement = {}
     for score, distance in pairs:
         e = spearman([r[score] for r in rows.values()], [r[distance] for r in rows.values()])

@@ -103,9 +103,8 @@ def main() -> None:
             )
             for p in PREDICTORS:
                 e = row[p]
-                print(
-                    f"  {p:18} rho {e['spearman']:+.2f} [{e['low']:+.2f}, {e['high']:+.2f}]  regret {100 * e['regret']:.2f} points"
-                )
+                interval = f"[{e['low']:+.2f}, {e['high']:+.2f}]"
+                print(f"  {p:18} rho {e['spearman']:+.2f} {interval}  regret {100 * e['regret']:.2f} points")
 
 
 if __name__ == "__main__":

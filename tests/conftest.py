@@ -1,6 +1,7 @@
 """One torch thread a process: two spinning OpenMP teams on a busy machine are 10 to 50 times slower."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -13,7 +14,7 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True, scope="session")
 def _quiet_home(tmp_path_factory):
     """Doctests and commands run in an empty folder, so that nothing is written into the checkout."""
-    before = os.getcwd()
+    before = Path.cwd()
     os.chdir(tmp_path_factory.mktemp("home"))
     yield
     os.chdir(before)

@@ -49,7 +49,11 @@ def test_a_network_of_ones_own(problem, tmp_path):
     assert student.result["parameters"] == 64 * 8 + 8 + 8 * 10 + 10
 
 
-FACTORY = "from torch import nn\ndef small(classes, input_shape, width=4):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.Linear(width, classes))\n"
+FACTORY = """
+from torch import nn
+def small(classes, input_shape, width=4):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.Linear(width, classes))
+"""
 
 
 def test_a_factory_of_ones_own_by_name(tmp_path, monkeypatch, problem):

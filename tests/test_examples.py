@@ -48,3 +48,12 @@ def test_links_in_the_documents_lead_somewhere():
 def test_two_commands_that_ci_runs():
     commands = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("python3 -m venv")]
     assert len(commands) == 2 and all("-c constraints.txt" in command for command in commands)
+
+
+def test_everything_with_an_equation_is_in_the_methods_page():
+    from goodteacher.methods.table import METHODS
+    from goodteacher.teachers.table import OBJECTIVES
+    from goodteacher.teachers.targets import MAPS
+
+    text = (ROOT / "METHODS.md").read_text()
+    assert [name for name in (*OBJECTIVES, *METHODS, *MAPS) if f"`{name}`" not in text] == []

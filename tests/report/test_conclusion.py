@@ -19,8 +19,8 @@ def around(mean, half=0.005):
     return Estimate(mean, mean - half, mean + half, 5)
 
 
-def student(taught_by, accuracy, *, name="kd", to_baseline=None, holm=NAN, to_alone=None):
-    return StudentRow(name, taught_by, around(accuracy), (accuracy,) * 5, to_baseline, to_alone, holm, {})
+def student(taught_by, accuracy, *, name="kd", to_baseline=None, holm=NAN, to_alone=None, holm_alone=NAN):
+    return StudentRow(name, taught_by, around(accuracy), (accuracy,) * 5, to_baseline, to_alone, holm, {}, holm_alone)
 
 
 def fake(ranked=(), students=(), predictor=None, missing=(), alarms=(), arms=("kd",)):
@@ -100,15 +100,15 @@ def test_a_comparison_of_one_seed_shows_nothing():
 def test_against_the_student_alone():
     rows = [
         student(None, 0.89),
-        student("ce", 0.90, to_alone=around(0.01)),
-        student("brier", 0.90, to_baseline=around(0.0), holm=0.9, to_alone=around(-0.01)),
+        student("ce", 0.90, to_alone=around(0.01), holm_alone=0.02),
+        student("brier", 0.90, to_baseline=around(0.0), holm=0.9, to_alone=around(-0.01), holm_alone=0.03),
     ]
     text = conclusion(fake(TWO, rows))
     assert (
-        "Against 'kd' trained alone, 95% intervals excluding zero show a gain for 'ce' (+1.00 points, 95% interval "
-        "[+0.50, +1.50]) and a loss for 'brier' (-1.00 points, 95% interval [-1.50, -0.50])."
+        "Against 'kd' trained alone, a gain was shown for 'ce' (+1.00 points, 95% interval [+0.50, +1.50]) and a loss was "
+        "shown for 'brier' (-1.00 points, 95% interval [-1.50, -0.50])."
     ) in text
-    none = conclusion(fake(TWO, [student("ce", 0.9, to_alone=around(0.001))]))
+    none = conclusion(fake(TWO, [student("ce", 0.9, to_alone=around(0.01), holm_alone=0.06)]))
     assert "Against 'kd' trained alone, no difference was shown for any teacher." in none
 
 
@@ -128,12 +128,17 @@ def test_each_student_arm_has_its_own_sentence():
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "verdict"), [(0.2, 1.0, "which excludes zero"), (-0.3, 1.0, "which is too wide to say more")]
+    ("low", "high", "n", "verdict"),
+    [
+        (0.2, 1.0, 9, "which excludes zero"),
+        (-0.3, 1.0, 9, "which is too wide to say more"),
+        (0.2, 1.0, 5, "too few teachers to say more"),
+    ],
 )
-def test_prediction(low, high, verdict):
-    text = conclusion(fake(predictor=Estimate(0.6, low, high, 5)))
+def test_prediction(low, high, n, verdict):
+    text = conclusion(fake(predictor=Estimate(0.6, low, high, n)))
     assert text == (
-        "Over 5 teacher arms the calibrated Brier score, known beforehand, had rank correlation +0.60 with student accuracy, "
+        f"Over {n} teacher arms the calibrated Brier score, known beforehand, had rank correlation +0.60 with student accuracy, "
         f"95% interval [{low:+.2f}, {high:+.2f}], {verdict}."
     )
 

@@ -32,11 +32,9 @@ def test_cost_falls_to_nothing_as_runs_finish(tmp_path):
 
 def test_longer_training_costs_more(tmp_path):
     problem = load_problem(parse_study(STUDY))
-    cost = lambda epochs: (
-        estimate_cost(
-            plan_study(parse_study({**STUDY, "recipe": {"epochs": epochs}}), facts_of(problem)),
-            problem,
-            Store(tmp_path),
-        ).seconds
-    )
+
+    def cost(epochs):
+        plan = plan_study(parse_study({**STUDY, "recipe": {"epochs": epochs}}), facts_of(problem))
+        return estimate_cost(plan, problem, Store(tmp_path)).seconds
+
     assert cost(100) > 10 * cost(1)

@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError
 from goodteacher.base.types import Batch, Output, Progress
 from goodteacher.teachers import scores
@@ -11,7 +10,6 @@ from goodteacher.teachers.penalties import negative_entropy
 Z = torch.randn(8, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 Y = torch.arange(8) % 5
 BATCH = Batch(torch.zeros(8, 1), Y, torch.arange(8))
-SETTING = Setting(classes=5)
 CE, SCORE = scores.cross_entropy(Z, Y), scores.brier(Z, Y)
 
 
@@ -44,33 +42,42 @@ def test_terms_are_the_weighted_scores(objective, want):
 
 
 def test_brier_starts_as_cross_entropy():
-    assert terms(Brier(SETTING), 0) == near(brier=0.0, cross_entropy=CE)
+    assert terms(Brier(), 0) == near(brier=0.0, cross_entropy=CE)
 
 
 def test_brier_fades_in_linearly():
-    objective = Brier(SETTING, scale=4.0, warmup=0.5)
+    objective = Brier(scale=4.0, warmup=0.5)
     for step, share in ((10, 0.2), (25, 0.5), (49, 0.98)):
         assert terms(objective, step) == near(brier=share * 4 * SCORE, cross_entropy=(1 - share) * CE)
 
 
 @pytest.mark.parametrize("step", [30, 31, 99])
 def test_brier_is_the_scaled_score_alone_after_its_warmup(step):
-    assert terms(Brier(SETTING, scale=4.0, warmup=0.3), step) == near(brier=4 * SCORE)
+    assert terms(Brier(scale=4.0, warmup=0.3), step) == near(brier=4 * SCORE)
 
 
 def test_brier_warmup_is_a_share_of_training_whatever_its_length():
-    objective = Brier(SETTING, warmup=0.5)
+    objective = Brier(scale=2.0, warmup=0.5)
     assert terms(objective, 25, epochs=10) == terms(objective, 50, epochs=20)
 
 
 def test_brier_without_warmup_and_with_warmup_to_the_end():
-    assert terms(Brier(SETTING, warmup=0.0), 0) == near(brier=2 * SCORE)
-    assert terms(Brier(SETTING, warmup=1.0), 99) == near(brier=0.99 * 2 * SCORE, cross_entropy=0.01 * CE)
+    assert terms(Brier(scale=2.0, warmup=0.0), 0) == near(brier=2 * SCORE)
+    assert terms(Brier(scale=2.0, warmup=1.0), 99) == near(brier=0.99 * 2 * SCORE, cross_entropy=0.01 * CE)
 
 
 def test_brier_per_class_mean_divides_by_c():
-    mean = Brier(SETTING, warmup=0.0, per_class="mean")
+    mean = Brier(scale=2.0, warmup=0.0, per_class="mean")
     assert terms(mean) == near(brier=2 * SCORE / 5)
+
+
+def test_automatic_scale_gives_the_gradient_of_cross_entropys_size():
+    logits = Z.clone().requires_grad_(True)
+    sizes = []
+    for objective in (CrossEntropy(), Brier(warmup=0.0), Brier(warmup=0.0, per_class="mean")):
+        total = sum(objective(Output(logits), None, BATCH, Progress(0, 10, 10)).values())
+        sizes.append(float(torch.autograd.grad(total, logits)[0].norm()))
+    assert sizes[1] == pytest.approx(sizes[0], rel=1e-5) and sizes[2] == pytest.approx(sizes[0], rel=1e-5)
 
 
 def test_objectives_that_can_stall_say_what_to_do():
@@ -80,9 +87,9 @@ def test_objectives_that_can_stall_say_what_to_do():
 @pytest.mark.parametrize(
     ("build", "text"),
     [
-        (lambda: Brier(SETTING, scale=0.0), r"scale: must be a number in \(0, inf\], got 0.0"),
-        (lambda: Brier(SETTING, warmup=1.1), r"warmup: must be a number in \[0, 1\], got 1.1"),
-        (lambda: Brier(SETTING, warmup=-0.1), "warmup"),
+        (lambda: Brier(scale=0.0), r"scale: must be a number in \(0, inf\], got 0.0"),
+        (lambda: Brier(warmup=1.1), r"warmup: must be a number in \[0, 1\], got 1.1"),
+        (lambda: Brier(warmup=-0.1), "warmup"),
         (lambda: LabelSmoothing(1.0), "smoothing"),
         (lambda: ConfidencePenalty(-0.1), "beta"),
         (lambda: Focal(-0.1), "gamma"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -26,7 +27,7 @@ def test_cosine_falls_from_lr_to_nearly_zero():
         and r[120] == pytest.approx(0.05)
         and r[-1] == pytest.approx(0.05 * (1 + math.cos(math.pi * 239 / 240)))
     )
-    assert all(a > b for a, b in zip(r, r[1:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(r))
 
 
 def test_warmup_rises_linearly_and_reaches_lr():

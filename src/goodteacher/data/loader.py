@@ -56,6 +56,8 @@ class Loader:
             raise ConfigError(
                 f"view or augmentation '{wanted}'", rule="needs image inputs", received=f"problem '{problem.name}'"
             )
+        if "rotated" in views and problem.input_shape[1] != problem.input_shape[2]:
+            raise ConfigError("view 'rotated'", rule="needs square images", received=f"shape {problem.input_shape}")
         self.seed, self.batch_size, self.views = seed, batch_size, views
         self.examples = len(problem.train)
         if self.examples < 2:

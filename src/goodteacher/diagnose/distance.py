@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from goodteacher.base.errors import check_same_shape, check_simplex
+from goodteacher.base.errors import ShapeError, check_same_shape, check_simplex
 from goodteacher.base.probability import kl, log_probabilities, log_soften, squared_distance
 from goodteacher.base.types import Logits, PerExample, Probabilities
 
@@ -53,14 +53,18 @@ def distance_to_votes(logits: Logits, votes: Tensor, *, temperature: float = 1.0
         corrected; nats), each ``(N,)`` float64.
 
     Raises:
-        ShapeError: if the shapes differ.
+        ShapeError: if the shapes differ, or an example has fewer than two votes.
 
     Source: Peterson et al. (2019) for the votes; METHODS.md for the correction.
     """
     check_same_shape(logits=logits, votes=votes)
     count = votes.double().sum(dim=1, keepdim=True)
+    if float(count.min()) < 2:
+        raise ShapeError(
+            "votes", rule="must be at least two an example", received=f"{int(count.min())} for one of them"
+        )
     shares = votes.double() / count
     log_q = log_soften(logits.double(), temperature)
     raw = squared_distance(log_q.exp(), shares)
-    scatter = (1 - shares.square().sum(dim=1)) / (count.squeeze(1) - 1).clamp_min(1)
+    scatter = (1 - shares.square().sum(dim=1)) / (count.squeeze(1) - 1)
     return {"mse": raw - scatter, "mse_raw": raw, "kl": kl(torch.where(shares > 0, shares.log(), -torch.inf), log_q)}

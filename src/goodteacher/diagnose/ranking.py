@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,11 +26,18 @@ class Candidate:
         name: for people.
         logits: one ``(N, C)`` table of validation logits a seed.
         labels: ``(N,)``, shared by all candidates.
+        seeds: of the tables, by which candidates are paired; 0, 1, ... unless given.
     """
 
     name: str
     logits: tuple[Logits, ...]
     labels: Labels
+    seeds: tuple[int, ...] = ()
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        """The seeds, one a table."""
+        return self.seeds or tuple(range(len(self.logits)))
 
 
 @dataclass(frozen=True)
@@ -114,12 +121,12 @@ def rank_candidates(candidates: Sequence[Candidate], *, by: str = "calibrated_br
     values = {c.name: [example_scores(z, labels) for z in c.logits] for c in candidates}
     means = {name: float(np.mean([float(v[by].mean()) for v, _ in rows])) for name, rows in values.items()}
     order = sorted(candidates, key=lambda c: means[c.name])
-    best = [v[by] for v, _ in values[order[0].name]]
+    best = {seed: v[by] for seed, (v, _) in zip(order[0].seed_list, values[order[0].name], strict=True)}
     ranked = []
     for candidate in order:
         rows = values[candidate.name]
         own = [v[by] for v, _ in rows]
-        to_best = _paired(own, best)
+        to_best = _paired(dict(zip(candidate.seed_list, own, strict=True)), best)
         scores = {p: float(np.mean([float(v[p].mean()) for v, _ in rows])) for p in PREDICTORS}
         scores["accuracy"] = 1 - scores["accuracy"]
         scores["ece"] = float(
@@ -137,9 +144,10 @@ def _spread(values: Sequence[Tensor]) -> Estimate:
     return mean_interval([float(v.mean()) for v in values])
 
 
-def _paired(own: Sequence[Tensor], best: Sequence[Tensor]) -> Estimate:
-    """Return the difference to the best: over seeds where both have the same number, else over examples of the means."""
-    if len(own) == len(best) and len(own) > 1:
-        return mean_interval([float((a - b).mean()) for a, b in zip(own, best, strict=True)])
-    difference = torch.stack(list(own)).mean(dim=0) - torch.stack(list(best)).mean(dim=0)
+def _paired(own: Mapping[int, Tensor], best: Mapping[int, Tensor]) -> Estimate:
+    """Return the difference to the best: over seeds that both have, if there are two; else over examples of the means."""
+    common = sorted(set(own) & set(best))
+    if len(common) > 1:
+        return mean_interval([float((own[seed] - best[seed]).mean()) for seed in common])
+    difference = torch.stack(list(own.values())).mean(dim=0) - torch.stack(list(best.values())).mean(dim=0)
     return mean_interval(difference.tolist())

@@ -39,6 +39,7 @@ class StudentRow:
         to_alone: paired difference to the student alone, where the study has it.
         holm: p of ``to_baseline`` corrected for all of the study's comparisons to the baseline.
         extra: other test scores by name, means over seeds.
+        holm_alone: p of ``to_alone`` corrected for all comparisons to students alone.
     """
 
     student: str
@@ -49,6 +50,7 @@ class StudentRow:
     to_alone: Estimate | None
     holm: float
     extra: dict[str, float]
+    holm_alone: float = float("nan")
 
 
 class Results:
@@ -112,7 +114,7 @@ class Results:
         candidates = []
         for arm, runs in self.teacher_runs.items():
             logits = tuple(self.teacher_logits(arm, seed, "validation") for seed in sorted(runs))
-            candidates.append(Candidate(arm, logits, self.targets["validation.labels"]))
+            candidates.append(Candidate(arm, logits, self.targets["validation.labels"], tuple(sorted(runs))))
         return rank_candidates(candidates) if candidates else []
 
     def teacher_test_accuracy(self, arm: str) -> Estimate:
@@ -168,30 +170,23 @@ class Results:
     def students(self) -> list[StudentRow]:
         """Student arms under each teacher arm, with paired comparisons to the baseline teacher and to the student alone."""
         values = self.student_values
-        alone = {
-            self.study["students"][s]["model"]
-            if isinstance(self.study["students"][s]["model"], str)
-            else repr(self.study["students"][s]["model"]): s
-            for s, t in values
-            if t is None
-        }
-        p_values, rows = [], []
+        models = {name: repr(arm["model"]) for name, arm in self.study["students"].items()}
+        alone = {models[student]: student for student, teacher in values if teacher is None}
+        rows, baseline_p, alone_p = [], [], []
         for (student, teacher), seeds in values.items():
-            accuracy = [seeds[s]["accuracy"] for s in sorted(seeds)]
-            model = self.study["students"][student]["model"]
-            single = alone.get(model if isinstance(model, str) else repr(model))
-            to_baseline = (
-                _compare(seeds, values.get((student, self.baseline))) if teacher not in (None, self.baseline) else None
-            )
-            to_alone = _compare(seeds, values.get((single, None))) if teacher is not None and single else None
-            common = values.get((student, self.baseline), {})
-            differences = [seeds[s]["accuracy"] - common[s]["accuracy"] for s in sorted(set(seeds) & set(common))]
-            p_values.append(t_test_p(differences) if to_baseline else float("nan"))
+            others = [
+                values.get((student, self.baseline)) if teacher not in (None, self.baseline) else None,
+                values.get((alone.get(models[student], ""), None)) if teacher is not None else None,
+            ]
+            (to_baseline, p), (to_alone, q) = (_compare(seeds, other) for other in others)
+            baseline_p.append(p)
+            alone_p.append(q)
+            accuracy = tuple(seeds[s]["accuracy"] for s in sorted(seeds))
             names = next(iter(seeds.values()))
             extra = {n: float(np.mean([v[n] for v in seeds.values()])) for n in names if n != "accuracy"}
-            rows.append((student, teacher, mean_interval(accuracy), tuple(accuracy), to_baseline, to_alone, extra))
-        corrected = holm(p_values)
-        return [StudentRow(*row[:6], holm=p, extra=row[6]) for row, p in zip(rows, corrected, strict=True)]
+            rows.append((student, teacher, mean_interval(accuracy), accuracy, to_baseline, to_alone, extra))
+        corrected = zip(rows, holm(baseline_p), holm(alone_p), strict=True)
+        return [StudentRow(*row[:6], holm=p, holm_alone=q, extra=row[6]) for row, p, q in corrected]
 
     @cached_property
     def points(self) -> pd.DataFrame:
@@ -245,8 +240,10 @@ class Results:
 
 def _compare(
     own: Mapping[int, Mapping[str, float]], other: Mapping[int, Mapping[str, float]] | None
-) -> Estimate | None:
+) -> tuple[Estimate | None, float]:
+    """Return the paired difference over common seeds with the p of its t test; nothing and NaN where there are none."""
     common = sorted(set(own) & set(other or {}))
     if not common or other is None:
-        return None
-    return paired_difference([own[s]["accuracy"] for s in common], [other[s]["accuracy"] for s in common])
+        return None, float("nan")
+    pairs = [own[s]["accuracy"] for s in common], [other[s]["accuracy"] for s in common]
+    return paired_difference(*pairs), t_test_p([a - b for a, b in zip(*pairs, strict=True)])

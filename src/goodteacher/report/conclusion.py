@@ -76,19 +76,24 @@ def _students(student: str, rows: list[StudentRow], results: Results) -> str:
 
 
 def _against_alone(student: str, rows: list[StudentRow]) -> str:
-    compared = [r for r in rows if r.to_alone is not None]
-    if not compared:
+    shown = [r for r in rows if r.to_alone is not None and r.holm_alone < ALPHA]
+    if all(r.to_alone is None for r in rows):
         return ""
-    gains = [r for r in compared if r.to_alone is not None and r.to_alone.low > 0]
-    losses = [r for r in compared if r.to_alone is not None and r.to_alone.high < 0]
+    words = {"a gain": lambda mean: mean > 0, "a loss": lambda mean: mean < 0}
     parts = []
-    if gains:
-        parts.append("a gain for " + _join([f"'{r.teacher}' ({_points(r.to_alone)})" for r in gains]))
-    if losses:
-        parts.append("a loss for " + _join([f"'{r.teacher}' ({_points(r.to_alone)})" for r in losses]))
+    for word, holds in words.items():
+        found = [
+            f"'{r.teacher}' ({_points(r.to_alone)})" for r in shown if r.to_alone is not None and holds(r.to_alone.mean)
+        ]
+        if found:
+            parts.append(f"{word} was shown for {_join(found)}")
     if not parts:
         return f"Against '{student}' trained alone, no difference was shown for any teacher."
-    return f"Against '{student}' trained alone, 95% intervals excluding zero show {' and '.join(parts)}."
+    return f"Against '{student}' trained alone, {' and '.join(parts)}."
+
+
+# Fewer teachers than this leave a bootstrap of ranks that only looks narrow.
+FEWEST_TEACHERS = 8
 
 
 def _prediction(results: Results) -> str:
@@ -96,6 +101,8 @@ def _prediction(results: Results) -> str:
     if math.isnan(e.mean):
         return ""
     verdict = "which is too wide to say more" if e.low <= 0 <= e.high else "which excludes zero"
+    if e.n < FEWEST_TEACHERS:
+        verdict = "too few teachers to say more"
     students = results.points["student"].nunique()
     over = (
         f"{e.n} teacher arms" if students == 1 else f"{e.n} pairs of a teacher arm and one of {students} student arms"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -52,14 +53,16 @@ def assemble(
     """
     first = next(iter(trainings.values()))[0]
     recipe = Recipe.model_validate(first.recipe)
-    common = {"batch_size": recipe.batch_size, "seed": first.seed, "augmentation": recipe.augment, "device": device}
-    sample = Loader(problem, **common).batch(0).inputs
+    load = partial(
+        Loader, problem, batch_size=recipe.batch_size, seed=first.seed, augmentation=recipe.augment, device=device
+    )
+    sample = load().batch(0).inputs
     teachers: dict[Any, FrozenTeacher] = {}
     learners = {}
     for training, specs in trainings.items():
         learners[training] = _learner(specs, labels, problem, store, sample, teachers)
     views = frozenset[str]().union(*(learner.needs.views for learner in learners.values()))
-    return learners, Loader(problem, views=views, **common)
+    return learners, load(views=views)
 
 
 def _learner(

@@ -103,8 +103,9 @@ def _needs(student: str, teacher: str | None, name: str, options: str, facts: Fa
             teacher=networks[1],
         )
         (loss,) = build_parts({name: json.loads(options)}, METHODS, setting)
-        for preparation in loss.needs.preparation if networks[1] is not None else ():
-            PREPARATIONS[preparation].build(networks[1], setting)
+        if networks[1] is not None:
+            for preparation in loss.needs.preparation:
+                PREPARATIONS[preparation].build(networks[1], setting)
     declared = {"student": shapes[0], "teacher": shapes[1]}
     for side, taps in (("student", loss.needs.student), ("teacher", loss.needs.teacher)):
         missing = [tap for tap in taps if tap not in declared[side]]

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from goodteacher.base.compose import option_defaults, parse
+from goodteacher.base.compose import Setting, build_parts, option_defaults, parse
 from goodteacher.base.errors import ConfigError
 from goodteacher.methods.preparation import PREPARATIONS
 from goodteacher.methods.table import METHODS, needs_teacher, parse_method
 from goodteacher.models.table import build_model
-from goodteacher.study.examine import Facts, examine
+from goodteacher.study.examine import FEW, Facts, examine
 from goodteacher.study.spec import Named, StudySpec, arm_recipe
 from goodteacher.teachers.table import OBJECTIVES
 from goodteacher.teachers.targets import parse_map
@@ -173,7 +173,7 @@ class _Planner:
         assert spec.model is not None
         recipe = arm_recipe(self.study, spec.recipe, f"teachers.{name}.recipe")
         _check_recipe(recipe, spec.keep, f"teachers.{name}", self.facts)
-        model, loss = _canonical_model(spec.model, self.facts), _canonical_objective(spec.objective)
+        model, loss = _canonical_model(spec.model, self.facts), _canonical_objective(spec.objective, self.facts)
         for seed in self.study.seed_list:
             run = RunSpec(
                 "teacher", model, loss, 0.0, recipe.model_dump(mode="json"), spec.keep, seed, self.facts.fingerprint
@@ -293,8 +293,10 @@ def _with_defaults(parts: dict[str, dict[str, Any]], table: Mapping[str, Any]) -
     }
 
 
-def _canonical_objective(spec: Named) -> dict[str, dict[str, Any]]:
-    return _with_defaults(parse(spec, OBJECTIVES, "objective"), OBJECTIVES)
+def _canonical_objective(spec: Named, facts: Facts) -> dict[str, dict[str, Any]]:
+    parts = _with_defaults(parse(spec, OBJECTIVES, "objective"), OBJECTIVES)
+    build_parts(parts, OBJECTIVES, Setting(facts.classes, min(facts.examples, FEW)))  # for options out of range
+    return parts
 
 
 def _canonical_method(spec: Named) -> tuple[dict[str, dict[str, Any]], float]:

@@ -120,6 +120,11 @@ def _short_name(spec: Mapping[str, Any]) -> str:
 
 
 def checked_format(path: Path) -> dict[str, Any]:
+    """Read a JSON file of the store, and refuse one of another format.
+
+    Raises:
+        StoreError: if it is missing, damaged, or was written by another version.
+    """
     value: dict[str, Any] = read_json(path)
     if value.get("format") != FORMAT:
         raise StoreError(

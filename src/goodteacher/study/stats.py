@@ -189,12 +189,11 @@ def spearman(x: Sequence[float], y: Sequence[float], *, level: float = LEVEL) ->
     if a.size < 4 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return Estimate(nan, nan, nan, int(a.size))
     rho = stats.spearmanr(a, b)
-    rng = numpy_stream(0, "bootstrap")
-    resampled = []
-    for _ in range(2000):
-        rows = rng.integers(a.size, size=a.size)
-        if np.ptp(a[rows]) > 0 and np.ptp(b[rows]) > 0:
-            ranks = stats.rankdata(a[rows]), stats.rankdata(b[rows])
-            resampled.append(np.corrcoef(*ranks)[0, 1])
+    rows = numpy_stream(0, "bootstrap").integers(a.size, size=(2000, a.size))
+    ranks = [stats.rankdata(values[rows], axis=1) for values in (a, b)]
+    centred = [r - r.mean(axis=1, keepdims=True) for r in ranks]
+    size = np.sqrt((centred[0] ** 2).sum(axis=1) * (centred[1] ** 2).sum(axis=1))
+    varied = size > 0  # a resample of one pair only has no correlation
+    resampled = (centred[0] * centred[1]).sum(axis=1)[varied] / size[varied]
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return Estimate(float(rho.statistic), float(low), float(high), int(a.size), float(rho.pvalue))

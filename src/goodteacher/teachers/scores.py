@@ -88,6 +88,37 @@ def brier(logits: Logits, labels: Labels, *, per_class: PerClass = "sum", reduct
     return reduce(score / logits.shape[1] if per_class == "mean" else score, reduction)
 
 
+def gradient_ratio(logits: Logits, labels: Labels) -> Tensor:
+    r"""Size of cross-entropy's gradient in the logits over that of the Brier score's, on a batch.
+
+    .. math:: \sqrt{\frac{\sum_n \|p_n - e_{y_n}\|^2}{\sum_n \|2 p_n \odot (d_n - \langle p_n, d_n \rangle)\|^2}},
+              \quad d_n = p_n - e_{y_n}
+
+    Args:
+        logits: ``(N, C)``, unnormalised; treated as constant.
+        labels: ``(N,)`` int64 in [0, C).
+
+    Returns:
+        Scalar: C/2 where all predictions are uniform, about 1/2 where they are right and sure; at most 10,000, where all are
+        wrong and sure and the Brier score has no gradient to speak of.
+
+    Raises:
+        ShapeError: for shapes, types, labels or values that do not fit.
+
+    Example:
+        >>> gradient_ratio(torch.zeros(2, 10), torch.tensor([0, 1]))
+        tensor(5.)
+
+    Source: the two gradients; the scaling is this package's own.
+    """
+    _check(logits, labels)
+    p = log_soften(logits.detach()).exp()
+    d = p - one_hot(labels, logits.shape[1]).to(p.dtype)
+    own = 2 * p * (d - (p * d).sum(dim=1, keepdim=True))
+    size = d.square().sum().sqrt()
+    return torch.where(size > 0, size / own.square().sum().sqrt().clamp_min(1e-4 * size), torch.ones_like(size))
+
+
 def brier_logits(
     logits: Logits,
     labels: Labels,
