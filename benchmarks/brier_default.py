@@ -54,7 +54,9 @@ def arms(classes: int, few: int | None = None) -> dict[str, object]:
     return specs
 
 
-def run(problem: Problem, model: str, recipe: Recipe, seed: int, few: int | None, **options: object) -> dict[str, dict[str, float]]:
+def run(
+    problem: Problem, model: str, recipe: Recipe, seed: int, few: int | None, **options: object
+) -> dict[str, dict[str, float]]:
     """Train every arm as one cohort and return its validation scores."""
     loader = Loader(problem, batch_size=recipe.batch_size, seed=seed)
     learners = []

@@ -25,7 +25,7 @@ def test_an_example_runs_and_is_short(path, capsys):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda p: p.stem)
 def test_a_study_file_plans(path):
-    shape = (3, 32, 32) if "cifar" in path.stem else (1, 8, 8)
+    shape = (3, 32, 32) if "cifar10" in path.read_text() else (1, 8, 8)
     facts = Facts("0" * 16, 10, shape, 1000, is_image=True, knows_truth=False, has_votes=False)
     assert plan_study(read_study(path), facts).runs
 

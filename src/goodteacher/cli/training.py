@@ -114,7 +114,7 @@ def _dry_run(spec: Any, out: Path, device: str, as_json: bool) -> None:
     from dataclasses import asdict
 
     from goodteacher.api import finished_teachers, load_problem
-    from goodteacher.study.estimate import estimate_cost
+    from goodteacher.study.estimate import estimate_cost, memories
     from goodteacher.study.execute import facts_of
     from goodteacher.study.plan import plan_study
     from goodteacher.study.store import Store
@@ -126,6 +126,10 @@ def _dry_run(spec: Any, out: Path, device: str, as_json: bool) -> None:
     for run_id, label in plan.labels().items():
         state = "finished" if store.has(run_id) else "to train"
         screen.print(f"  {run_id}  {state:9} {label}", markup=False, highlight=False)
+    for label, size in memories(plan).items():
+        screen.print(
+            f"  {label} keeps {size / 1e6:.1f} MB of memories with a row an example", markup=False, highlight=False
+        )
     cost = estimate_cost(plan, problem, store, place)
     screen.print(
         f"{cost.runs} runs to train, {cost.reused} finished; about {cost.seconds / 60:.1f} minutes of one worker on this machine "

@@ -128,6 +128,8 @@ def needs_teacher(spec: Spec) -> bool:
 
 def describe_needs(needs: Needs) -> str:
     """Return a method's needs in words, for ``goodteacher list methods``."""
-    words = [f"student {tap}" for tap in sorted(needs.student)] + [f"teacher {tap}" for tap in sorted(needs.teacher)]
-    words += sorted(needs.views) + (["one row an example"] if needs.examples else []) + sorted(needs.preparation)
+    words = sorted(needs.student | needs.teacher)
+    words += [f"view {view}" for view in sorted(needs.views)] + (["a row an example"] if needs.examples else [])
+    words += [f"prepares {name}" for name in sorted(needs.preparation)]
+    words += [f"{needs.initial_epochs} epochs before"] if needs.initial_epochs else []
     return ", ".join(words) or "logits"

@@ -11,10 +11,11 @@ import torch
 from goodteacher.base.compose import LossRow, option_defaults
 from goodteacher.base.errors import ConfigError, check_choice
 from goodteacher.data.sources import SOURCES
-from goodteacher.methods.table import METHODS
+from goodteacher.methods.table import METHODS, describe_needs
 from goodteacher.models.features import describe_taps, guess_taps
 from goodteacher.models.table import MODELS, build_model
 from goodteacher.report.tables import Grid
+from goodteacher.study.examine import Facts, examine
 from goodteacher.study.run import Run
 from goodteacher.study.store import Store
 from goodteacher.teachers.table import OBJECTIVES
@@ -44,9 +45,15 @@ def listing(what: str, model: str | None = None, out: Path = Path("goodteacher-r
     if what == "objectives":
         return Grid("Objectives of teachers", ("objective", "options", "source"), _losses(OBJECTIVES))
     if what == "methods":
-        rows = tuple((name, f"{METHODS[name].gamma:g}", options, source) for name, options, source in _losses(METHODS))
-        note = "gamma: weight of the label's cross-entropy when the method stands alone; 1 in a sum (crd + kd)."
-        return Grid("Methods of students", ("method", "gamma", "options", "source"), rows, note)
+        rows = tuple(
+            (name, f"{METHODS[name].gamma:g}", _needs(name), options, source)
+            for name, options, source in _losses(METHODS)
+        )
+        note = (
+            "gamma: weight of the label's cross-entropy when the method stands alone; 1 in a sum (crd + kd). Needs: as for two "
+            "networks of one family. alpha and beta are a method's own weights."
+        )
+        return Grid("Methods of students", ("method", "gamma", "needs", "options", "source"), rows, note)
     if what == "maps":
         maps = tuple((n, _options(build), str(getattr(build, "source", ""))) for n, build in MAPS.items())
         return Grid("Target maps", ("map", "options", "source"), maps)
@@ -84,6 +91,15 @@ def _models() -> Grid:
 
 def _losses(table: Mapping[str, LossRow]) -> tuple[tuple[str, str, str], ...]:
     return tuple((name, _options(row.build), row.source) for name, row in table.items())
+
+
+def _needs(method: str) -> str:
+    if method == "none":
+        return "no teacher"
+    facts = Facts("", 10, (3, 32, 32), 1000, is_image=True, knows_truth=False, has_votes=False)
+    network: dict[str, dict[str, object]] = {"resnet8": {}}
+    options = {k: v for k, v in option_defaults(METHODS[method].build).items() if v is not inspect.Parameter.empty}
+    return describe_needs(examine(network, network, {method: options}, facts, where=method))
 
 
 def _options(build: object) -> str:

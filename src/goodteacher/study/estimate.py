@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
 from goodteacher.models.table import build_model
+from goodteacher.study.examine import memory_bytes
 from goodteacher.study.plan import Plan
 from goodteacher.study.store import Store
 from goodteacher.train.config import Recipe
@@ -79,6 +78,13 @@ def estimate_cost(plan: Plan, problem: Problem, store: Store, device: str = "cpu
     return Estimate(left, len(plan.runs) - left, seconds + sum(taught.values()), size)
 
 
-def threads_note() -> str:
-    """Return how many threads the estimate is for."""
-    return f"{torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
+def memories(plan: Plan) -> dict[str, int]:
+    """Return the bytes that methods with a row an example keep in memory and in every checkpoint, by student and teacher arm."""
+    found = {}
+    for cell in plan.cells:
+        spec = plan.runs[cell.run]
+        teacher = plan.runs.get(spec.teaching.run) if spec.teaching and spec.teaching.run else None
+        size = memory_bytes(spec.model, teacher.model if teacher else None, spec.loss, plan.facts) if teacher else 0
+        if size:
+            found[f"{cell.student} < {cell.teacher}"] = size
+    return found

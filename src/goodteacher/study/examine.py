@@ -39,7 +39,6 @@ def examine(
     student: Mapping[str, Any],
     teacher: Mapping[str, Any] | None,
     loss: Mapping[str, Mapping[str, Any]],
-    gamma: float,
     facts: Facts,
     *,
     where: str,
@@ -50,7 +49,6 @@ def examine(
         student: model name to options.
         teacher: the same, or None for a table or no teacher.
         loss: method parts with options.
-        gamma: weight of the label.
         facts: of the problem.
         where: the place in the study, for the message.
 
@@ -65,7 +63,7 @@ def examine(
         if name == "none":
             continue
         try:
-            part = _needs(_text(student), _text(teacher), name, json.dumps(options), facts)
+            part, _ = _examined(_text(student), _text(teacher), name, json.dumps(options), facts)
         except GoodteacherError as error:
             raise ConfigError(where, rule=f"method '{name}' is not defined here: {error}") from None
         if teacher is None and (part.teacher or part.preparation):
@@ -88,8 +86,17 @@ def _text(model: Mapping[str, Any] | None) -> str | None:
     return None if model is None else json.dumps(model)
 
 
+def memory_bytes(
+    student: Mapping[str, Any], teacher: Mapping[str, Any] | None, loss: Mapping[str, Mapping[str, Any]], facts: Facts
+) -> int:
+    """Return the size of a method's memories with a row an example, such as CRD's; they go into every checkpoint."""
+    parts = [(name, json.dumps(options)) for name, options in loss.items() if name != "none"]
+    small = sum(_examined(_text(student), _text(teacher), name, options, facts)[1] for name, options in parts)
+    return round(small * facts.examples / min(facts.examples, FEW))
+
+
 @lru_cache(maxsize=512)
-def _needs(student: str, teacher: str | None, name: str, options: str, facts: Facts) -> Needs:
+def _examined(student: str | None, teacher: str | None, name: str, options: str, facts: Facts) -> tuple[Needs, int]:
     sample = torch.zeros(2, *facts.input_shape)
     with torch.random.fork_rng(devices=[]):
         networks = [None if text is None else _build(text, facts) for text in (student, teacher)]
@@ -113,7 +120,8 @@ def _needs(student: str, teacher: str | None, name: str, options: str, facts: Fa
             raise ConfigError(
                 f"tap '{missing[0]}'", rule=f"must be declared by the {side}'s model", received="nothing there"
             )
-    return loss.needs
+    memory = getattr(loss, "memory_bytes", None)
+    return loss.needs, memory() if memory else 0
 
 
 def _build(text: str, facts: Facts) -> torch.nn.Module:

@@ -191,7 +191,7 @@ class _Planner:
             raise ConfigError(f"students.{name}", rule="needs a teacher for its method", received="no teacher")
         for arm in arms:
             teacher = self._teacher_model(arm)
-            needs = examine(model, teacher, loss, gamma, self.facts, where=f"students.{name}, taught by {arm}")
+            needs = examine(model, teacher, loss, self.facts, where=f"students.{name}, taught by {arm}")
             for seed in self.study.seed_list:
                 teaching = self._teaching(arm, seed)
                 for preparation in needs.preparation:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from goodteacher.base.compose import Setting
+from torch import Tensor
+
 from goodteacher.base.errors import check_choice, check_range
 from goodteacher.base.types import Batch, Needs, Output, Progress, Terms
 from goodteacher.teachers import scores
@@ -47,7 +48,7 @@ class Brier:
 
     def __post_init__(self) -> None:
         check_choice("per_class", self.per_class, ("sum", "mean"))
-        if self.scale != "auto":
+        if not isinstance(self.scale, str):
             check_range("scale", self.scale, low=0.0, open_low=True)
         check_range("warmup", self.warmup, low=0.0, high=1.0)
 
@@ -55,10 +56,12 @@ class Brier:
         """Return the term ``brier`` and, while warming up, ``cross_entropy``."""
         share = 1.0 if self.warmup == 0 else min(1.0, progress.fraction / self.warmup)
         score = scores.brier(student.logits, batch.labels, per_class=self.per_class)
-        scale = self.scale
-        if scale == "auto":
-            ratio = scores.gradient_ratio(student.logits.detach(), batch.labels)
-            scale = ratio * (student.logits.shape[1] if self.per_class == "mean" else 1)
+        scale: float | Tensor
+        if isinstance(self.scale, str):
+            per_class = student.logits.shape[1] if self.per_class == "mean" else 1
+            scale = per_class * scores.gradient_ratio(student.logits, batch.labels)
+        else:
+            scale = self.scale
         if share == 1.0:
             return {"brier": scale * score}
         return {
