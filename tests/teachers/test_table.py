@@ -26,7 +26,7 @@ def test_every_row_builds_and_trains(name):
 
 def test_options_reach_the_objective():
     built = build_objective({"brier": {"scale": "1e1", "warmup": 0}}, SETTING)
-    assert built == Brier(SETTING, scale=10.0, warmup=0.0)
+    assert built == Brier(scale=10.0, warmup=0.0)
     assert build_objective("confidence_penalty", SETTING) == ConfidencePenalty(0.1)
 
 
