@@ -26,7 +26,7 @@ def row(what, name, column):
 
 
 def test_options_and_sources_are_shown_as_they_are():
-    assert row("objectives", "brier", "options") == "scale=auto, warmup=0.3, per_class=sum"
+    assert row("objectives", "brier", "options") == "scale=auto, warmup=0.6, per_class=sum"
     assert row("objectives", "cross_entropy", "options") == ""
     assert row("objectives", "focal", "source") == "Lin et al. (2017)"
     assert row("maps", "temperature", "options") == "score=brier, value=None"

@@ -49,7 +49,7 @@ def test_identity_follows_content():
     assert set(plan().runs) == ids
     renamed = {"x": TEACHERS["ce"], "y": TEACHERS["early"], "z": TEACHERS["brier"]}
     assert set(plan(teachers=renamed).runs) == ids  # a name is not content
-    spelt_out = {**TEACHERS, "brier": {"model": {"mlp": {}}, "objective": {"brier": {"scale": "auto", "warmup": 0.3}}}}
+    spelt_out = {**TEACHERS, "brier": {"model": {"mlp": {}}, "objective": {"brier": {"scale": "auto", "warmup": 0.6}}}}
     assert set(plan(teachers=spelt_out).runs) == ids  # a default written out is the same
     for change in (
         {"recipe": {"lr": 0.2}},

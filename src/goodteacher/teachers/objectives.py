@@ -31,7 +31,7 @@ class Brier:
     At the start, when p = 1/C, the gradient of the score is 2/C times that of cross-entropy, and stays several times smaller
     while predictions are spread out: with a hundred classes a network stands still for thousands of steps. ``scale: auto``
     multiplies each batch's score by the ratio of the two gradients' sizes, so that only the direction is Brier's. The warm-up
-    helps at a thousand classes and harms nowhere (benchmarks/brier_default.py). ``scale: 1, warmup: 0`` is the bare score.
+    helps at a hundred and a thousand classes and harms nowhere (benchmarks/brier_default.py). ``scale: 1, warmup: 0`` is the bare score.
 
     Args:
         scale: what the score is multiplied by: a number, or ``auto``.
@@ -41,10 +41,10 @@ class Brier:
     """
 
     scale: float | Literal["auto"] = "auto"
-    warmup: float = 0.3
+    warmup: float = 0.6
     per_class: scores.PerClass = "sum"
     needs: ClassVar[Needs] = Needs()
-    stall_advice: ClassVar[str] = "use scale: auto, a warmup of 0.3, or per_class: sum"
+    stall_advice: ClassVar[str] = "use scale: auto, a longer warmup, or per_class: sum"
 
     def __post_init__(self) -> None:
         check_choice("per_class", self.per_class, ("sum", "mean"))
