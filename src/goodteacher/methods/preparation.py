@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -18,7 +19,7 @@ from goodteacher.methods.selfsupervised import ROTATIONS, RotationHeads
 from goodteacher.models.features import TappedModel
 
 
-class Prepared(nn.Module):
+class Prepared(nn.Module, abc.ABC):
     """A frozen teacher with a part that trains; the teacher stays in evaluation mode and takes no gradient.
 
     Args:
@@ -52,17 +53,17 @@ class Prepared(nn.Module):
             return self.read(inputs, frozenset()).logits
         return torch.cat([x.flatten(1) for x in self.answers(inputs)], dim=1)
 
+    @abc.abstractmethod
     def answers(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Return what the part makes of inputs, with gradient."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def outputs(self, inputs: Tensor, wanted: frozenset[Tap]) -> Output:
         """Return the teacher's output with what the part adds in ``extra``; evaluation mode, no gradient."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def loss(self, inputs: Tensor, labels: Labels) -> Terms:
         """Return the terms that the part minimises."""
-        raise NotImplementedError
 
 
 class PreparedHeads(Prepared):
