@@ -46,6 +46,9 @@ def main() -> None:
     teacher = next(iter(results.run(results.plan["teachers"][0]["run"]).spec["model"]))
     rows = {}
     for cell in results.plan["cells"]:
+        if cell["run"] in results.missing:
+            print(f"{cell['student']} is not finished and left out")
+            continue
         run = results.run(cell["run"])
         events = run.records
         epochs = len(events)

@@ -30,8 +30,9 @@ class Brier:
 
     At the start, when p = 1/C, the gradient of the score is 2/C times that of cross-entropy, and stays several times smaller
     while predictions are spread out: with a hundred classes a network stands still for thousands of steps. ``scale: auto``
-    multiplies each batch's score by the ratio of the two gradients' sizes, so that only the direction is Brier's. The warm-up
-    helps at a hundred and a thousand classes and harms nowhere (benchmarks/brier_default.py). ``scale: 1, warmup: 0`` is the bare score.
+    multiplies each batch's score by the ratio of the two gradients' sizes, so that only the direction is Brier's. The
+    warm-up helps at a hundred and a thousand classes and harms nowhere (benchmarks/brier_default.py). ``scale: 1,
+    warmup: 0`` is the bare score.
 
     Args:
         scale: what the score is multiplied by: a number, or ``auto``.
