@@ -179,6 +179,22 @@ def test_a_signal_ends_the_step_writes_checkpoints_and_interrupts(problem, tmp_p
     assert again.step == 4
 
 
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_ctrl_c_stops_at_once_and_a_second_sigterm_still_writes_checkpoints(problem, tmp_path, second):
+    training = fit([learner("a", folder=tmp_path)], Loader(problem, batch_size=32, seed=0), problem, epochs=3)
+    next(training)
+    signal.raise_signal(signal.SIGTERM)
+    if second == signal.SIGINT:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(second)
+        training.close()
+    else:
+        signal.raise_signal(second)
+        with pytest.raises(KeyboardInterrupt):
+            list(training)
+    assert (tmp_path / "checkpoint.pt").exists() == (second == signal.SIGTERM)
+
+
 def test_checkpoints_are_written_in_time(problem, tmp_path):
     train([learner("x", folder=tmp_path)], problem, checkpoint_seconds=0.0)
     again = learner("x", folder=tmp_path)

@@ -43,9 +43,13 @@ class StopRequest:
     def __init__(self) -> None:
         self.requested = False
 
-    def request(self, *_: object) -> None:
-        """Ask once: training stops after the step under way. Ask twice: it stops at once."""
-        if self.requested:
+    def request(self, number: int = signal.SIGINT, *_: object) -> None:
+        """Ask once: training stops after the step under way. Ask twice by Ctrl-C: it stops at once.
+
+        SIGTERM may come twice for one wish: a pool of processes sends it to all workers when one of them has died of the
+        first, so a second one is no reason to leave the checkpoints unwritten.
+        """
+        if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.requested = True
 
