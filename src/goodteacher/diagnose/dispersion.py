@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from goodteacher.base.errors import DataError, check_labels, check_logits, check_range, check_simplex
-from goodteacher.base.probability import brier_score, entropy, kl, log_soften
+from goodteacher.base.probability import brier_score, entropy, kl, log_probabilities, log_soften
 from goodteacher.base.types import Labels, Logits, PerExample, Probabilities
 
 
@@ -69,14 +69,10 @@ def conditional_mutual_information(
     if int((count > 0).sum()) < 2 or (leave_one_out and float(count.max()) < 2):
         rule = "needs two classes, and two examples of a class"
         raise DataError("conditional information", rule=rule, received=f"{count.int().tolist()} examples a class")
-    if leave_one_out:
-        others = (sums[labels] - p).clamp_min(torch.finfo(torch.float64).tiny) / (count[labels] - 1).clamp_min(1)[
-            :, None
-        ]
-        each = kl(log_p, others.log())[count[labels] > 1]
-    else:
-        means = (sums / count.clamp_min(1)[:, None]).clamp_min(torch.finfo(torch.float64).tiny)
-        each = kl(log_p, means.log()[labels])
+    left_out = int(leave_one_out)
+    size = count[labels]
+    centres = (sums[labels] - left_out * p) / (size - left_out).clamp_min(1)[:, None]
+    each = kl(log_p, log_probabilities(centres))[size > left_out]
     # Sums over all pairs, less those over pairs of one class, without ever forming the pairs.
     logs = torch.zeros_like(sums).index_add_(0, labels, log_p)
     total = (sums * logs).sum() - (sums.sum(dim=0) * logs.sum(dim=0)).sum()

@@ -158,8 +158,7 @@ def fit_vector_temperature(
     # The Brier score has flat parts: the best of a coarse grid of equal temperatures is where to start.
     b = z.new_zeros(z.shape[1])
     starts = [torch.full_like(b, t) for t in np.linspace(*LOG_TEMPERATURES, 41)]
-    log_t = min(starts, key=lambda t: float(value(t, b))).requires_grad_(True)
-    b.requires_grad_(bias)
+    log_t, b = min(starts, key=lambda t: float(value(t, b))).requires_grad_(True), b.requires_grad_(bias)
     minimise(lambda: value(log_t, b), [log_t, b] if bias else [log_t])
     return log_t.detach().clamp(*LOG_TEMPERATURES).exp(), b.detach()
 
