@@ -7,6 +7,7 @@ import torch
 import references
 import rows_features
 import rows_logits
+import rows_teachers
 from goodteacher import losses
 from rows import C, Row, logits_and_labels, tensor, two_logits
 
@@ -109,4 +110,4 @@ METHODS = [
     ),
 ]
 
-ROWS = [*OBJECTIVES, *METHODS, *rows_logits.ROWS, *rows_features.ROWS]
+ROWS = [*OBJECTIVES, *METHODS, *rows_logits.ROWS, *rows_features.ROWS, *rows_teachers.ROWS]

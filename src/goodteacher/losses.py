@@ -20,6 +20,13 @@ from goodteacher.methods.reuse import simkd, srrl
 from goodteacher.methods.review import hcl
 from goodteacher.methods.selfsupervised import hsakd
 from goodteacher.teachers.penalties import negative_entropy
+from goodteacher.teachers.regularisers import (
+    ConsistencyTable,
+    conditional_information,
+    consistency,
+    lipschitz_penalty,
+    top_score_difference,
+)
 from goodteacher.teachers.scores import brier, brier_logits, cross_entropy, focal
 
 __all__ = [
@@ -27,12 +34,15 @@ __all__ = [
     "CRD",
     "CTKD",
     "VID",
+    "ConsistencyTable",
     "ab",
     "at",
     "brier",
     "brier_logits",
     "cc",
     "cc_kernel",
+    "conditional_information",
+    "consistency",
     "crd_in_batch",
     "cross_entropy",
     "ctkd",
@@ -47,6 +57,7 @@ __all__ = [
     "hsakd",
     "kd",
     "kdsvd",
+    "lipschitz_penalty",
     "mlkd",
     "negative_entropy",
     "nst",
@@ -60,6 +71,7 @@ __all__ = [
     "sp",
     "srrl",
     "standardise",
+    "top_score_difference",
     "ttm",
     "wttm",
 ]

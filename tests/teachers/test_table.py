@@ -7,7 +7,7 @@ from goodteacher.base.types import Batch, Output, Progress
 from goodteacher.teachers.objectives import Brier, ConfidencePenalty
 from goodteacher.teachers.table import OBJECTIVES, build_objective
 
-SETTING = Setting(classes=3)
+SETTING = Setting(classes=3, examples=2, student=torch.nn.Linear(1, 3))
 
 
 def loss_of(objective, z):
@@ -18,7 +18,10 @@ def loss_of(objective, z):
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_row_builds_and_trains(name):
     z = torch.tensor([[1.0, 0.0, -1.0], [0.5, 0.0, 0.1]], requires_grad=True)
-    total = sum(loss_of(build_objective(name, SETTING), z).values())
+    objective = build_objective(name if OBJECTIVES[name].alone else f"cross_entropy + {name}", SETTING)
+    if getattr(objective, "needs_preparation_pass", False):
+        objective.prepare(SETTING.student, [Batch(torch.zeros(2, 1), torch.tensor([0, 1]), torch.arange(2))])
+    total = sum(loss_of(objective, z).values())
     total.backward()
     assert torch.isfinite(z.grad).all() and z.grad.abs().max() > 0
     assert OBJECTIVES[name].source
@@ -45,6 +48,10 @@ def test_a_sum_of_objectives():
         ({"cross_entropy": {"x": 1}}, "it has no options"),
         ({"brier": {"per_class": "max"}}, "must be 'sum' or 'mean', got 'max'"),
         ({"brier": {"scale": -1}}, "scale: must be a number in"),
+        ("lipschitz", "objective 'lipschitz': is a term and must be added to a score against labels"),
+        ("lipschitz + consistency", "write 'cross_entropy + lipschitz + consistency'"),
+        ({"tolerant": {"eta": 1.5}}, "eta: must be a number in [0, 1]"),
+        ({"mcmi": {"weight": "much"}}, "must be a number"),
     ],
 )  # fmt: skip
 def test_mistakes(spec, text):

@@ -50,11 +50,13 @@ class LossRow:
         build: the loss's constructor; its keyword parameters are the options; one called ``setting`` receives the `Setting`.
         source: paper.
         joined: option defaults that change when the loss is one part of a sum.
+        alone: whether it means anything by itself; False for a mere term, which needs a score beside it.
     """
 
     build: Callable[..., Loss]
     source: str
     joined: Mapping[str, Any] = field(default_factory=dict)
+    alone: bool = True
 
 
 def parse(spec: Spec, table: Mapping[str, LossRow], what: str) -> dict[str, dict[str, Any]]:

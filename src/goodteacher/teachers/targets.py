@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -14,6 +14,15 @@ from goodteacher.base.compose import checked_options
 from goodteacher.base.errors import ConfigError, check_choice, check_range
 from goodteacher.base.probability import brier_score, log_probabilities, log_soften, nll
 from goodteacher.base.types import Labels, Logits
+from goodteacher.teachers.maps import (
+    FitLabelMix,
+    FitTopK,
+    FitVectorTemperature,
+    LabelMix,
+    TopK,
+    VectorTemperature,
+)
+from goodteacher.teachers.proxy_maps import FitProxy, Proxy
 
 Score = Literal["brier", "nll"]
 # Far beyond any network seen: trained ones need 0.3 to 5.
@@ -21,9 +30,18 @@ TEMPERATURES = (1 / 50, 50.0)
 
 
 class TargetMap(Protocol):
-    """A fitted map from logits to logits; ``softmax`` of the result is what the student is taught."""
+    """A fitted map from logits to logits; ``softmax`` of the result is what the student is taught.
 
-    def __call__(self, logits: Logits) -> Logits:
+    Labels are those of training examples, handed over by whoever teaches with the map and by nobody who scores it: a map that
+    reads them (``uses_labels``) leaves the logits as they are without.
+    """
+
+    @property
+    def uses_labels(self) -> bool:
+        """Say whether labels make a difference."""
+        ...
+
+    def __call__(self, logits: Logits, labels: Labels | None = None) -> Logits:
         """Return mapped logits, ``(N, C)``."""
         ...
 
@@ -36,7 +54,9 @@ class TargetMap(Protocol):
 class Identity:
     """The teacher as it is."""
 
-    def __call__(self, logits: Logits) -> Logits:
+    uses_labels: ClassVar[bool] = False
+
+    def __call__(self, logits: Logits, labels: Labels | None = None) -> Logits:
         """Return the logits unchanged."""
         return logits
 
@@ -50,8 +70,9 @@ class Temperature:
     """Divide the logits by T."""
 
     temperature: float
+    uses_labels: ClassVar[bool] = False
 
-    def __call__(self, logits: Logits) -> Logits:
+    def __call__(self, logits: Logits, labels: Labels | None = None) -> Logits:
         """Return ``z / T``."""
         return logits / self.temperature
 
@@ -65,8 +86,9 @@ class Linear:
     """Read raw logits trained by `scores.brier_logits` as probabilities: project ``z / M`` onto the simplex."""
 
     target: float = 1.0
+    uses_labels: ClassVar[bool] = False
 
-    def __call__(self, logits: Logits) -> Logits:
+    def __call__(self, logits: Logits, labels: Labels | None = None) -> Logits:
         """Return the logarithm of the projection, so that its softmax is the projection."""
         return log_probabilities(project_to_simplex(logits.float() / self.target))
 
@@ -191,30 +213,117 @@ class FitIdentity:
         return Identity()
 
 
-MAPS: dict[str, Callable[..., FitTemperature | FitLinear | FitIdentity]] = {
+@dataclass(frozen=True)
+class Chain:
+    """Maps one after another, in order."""
+
+    steps: tuple[TargetMap, ...]
+
+    @property
+    def uses_labels(self) -> bool:
+        """Say whether a step reads labels."""
+        return any(step.uses_labels for step in self.steps)
+
+    @classmethod
+    def from_state(cls, steps: Iterable[Mapping[str, Any]]) -> Chain:
+        """Return the chain that `state` describes."""
+        return cls(tuple(FITTED[step["kind"]](**step["state"]) for step in steps))
+
+    def __call__(self, logits: Logits, labels: Labels | None = None) -> Logits:
+        """Return the logits after all steps."""
+        for step in self.steps:
+            logits = step(logits, labels)
+        return logits
+
+    def state(self) -> dict[str, Any]:
+        """Return each step's kind and state."""
+        return {"steps": [{"kind": type(step).__name__, "state": step.state()} for step in self.steps]}
+
+
+@dataclass(frozen=True)
+class FitChain:
+    """Fit maps in order, each on what those before it make of the logits.
+
+    Attributes:
+        steps: name to the map to be fitted.
+    """
+
+    steps: dict[str, Fit]
+    source: ClassVar[str] = "each map's own"
+
+    def fit(self, logits: Logits, labels: Labels) -> TargetMap:
+        """Return the fitted maps as one."""
+        fitted: list[TargetMap] = []
+        for step in self.steps.values():
+            fitted.append(step.fit(logits, labels))
+            logits = fitted[-1](logits)
+        return Chain(tuple(fitted))
+
+
+Fit: TypeAlias = (
+    FitIdentity | FitTemperature | FitLinear | FitVectorTemperature | FitProxy | FitTopK | FitLabelMix | FitChain
+)
+
+MAPS: dict[str, Callable[..., Fit]] = {
     "identity": FitIdentity,
     "temperature": FitTemperature,
     "linear": FitLinear,
+    "vector_temperature": FitVectorTemperature,
+    "pt_proxy": FitProxy,
+    "top_k": FitTopK,
+    "label_mix": FitLabelMix,
+}
+
+# From the class's name in a run's file, and the state beside it, back to the map.
+FITTED: dict[str, Callable[..., TargetMap]] = {
+    "Identity": Identity,
+    "Temperature": Temperature,
+    "Linear": Linear,
+    "VectorTemperature": VectorTemperature,
+    "Proxy": Proxy,
+    "TopK": TopK,
+    "LabelMix": LabelMix,
+    "Chain": Chain.from_state,
 }
 
 
-def parse_map(spec: str | Mapping[str, Mapping[str, Any] | None] | None) -> FitTemperature | FitLinear | FitIdentity:
+def parse_map(spec: str | Mapping[str, Mapping[str, Any] | None] | None) -> Fit:
     """Return the map to be fitted that a user named.
 
     Args:
-        spec: a name, a mapping from the name to its options, or None for the identity.
+        spec: a name, a mapping from the name to its options, or None for the identity. ``temperature + top_k`` names a chain,
+            fitted in the order written; its options are a mapping from a step's name to that step's.
 
     Returns:
         An object with ``fit(logits, labels)``.
 
     Raises:
-        ConfigError: for an unknown name or option.
+        ConfigError: for an unknown name or option, or a step named twice.
+
+    Example:
+        >>> parse_map({"temperature + top_k": {"top_k": {"k": 3}}}).steps["top_k"].k
+        3
     """
     if spec is None:
         return FitIdentity()
     if not isinstance(spec, str) and len(spec) != 1:
         raise ConfigError("map", rule="must name one map", received=f"{len(spec)} names")
     name, given = (spec, None) if isinstance(spec, str) else next(iter(spec.items()))
+    if "+" in name:
+        return _parse_chain(name, given)
     check_choice("map", name, MAPS)
     options = checked_options(f"map '{name}'", MAPS[name], given)
     return MAPS[name](**options)
+
+
+def _parse_chain(name: str, given: Mapping[str, Any] | None) -> FitChain:
+    names = [part.strip() for part in name.split("+")]
+    if len(set(names)) < len(names):
+        raise ConfigError("map", rule="may name each step once", received=repr(name))
+    if given is not None and not isinstance(given, Mapping):
+        raise ConfigError(f"map '{name}'", rule="takes a mapping from step to options", received=repr(given))
+    steps = given or {}
+    options = steps["steps"] if set(steps) == {"steps"} else steps  # as `FitChain` itself is written down
+    for step in options:
+        check_choice(f"step of map '{name}'", step, names)
+    return FitChain({part: parse_map({part: options.get(part)}) for part in names})
