@@ -28,6 +28,11 @@ def dkd(student_logits, teacher_logits, labels, alpha=1.0, beta=8.0, temperature
     return total / len(labels)
 
 
+def labelled_cross_entropy(logits, labels, labelled):
+    known = zip(_rows(logits), labels.tolist(), labelled.tolist(), strict=True)
+    return sum(-math.log(softmax(z)[y]) for z, y, is_known in known if is_known) / len(labels)
+
+
 def standardise(logits):
     out = logits.clone()
     for n, z in enumerate(_rows(logits)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from references import _rows, softmax
+from references import _rows, cross_entropy, softmax
 
 
 def consistency(logits, averages):
@@ -25,6 +25,22 @@ def conditional_information(logits, labels, centres):
     for z, y in zip(_rows(logits), labels.tolist(), strict=True):
         total += sum(p * math.log(p / float(q)) for p, q in zip(softmax(z), centres[y], strict=True))
     return total / len(logits)
+
+
+def branch_divergence(branch_logits, teacher_logits, temperature=1.0):
+    total = 0.0
+    for b, t in zip(_rows(branch_logits), _rows(teacher_logits), strict=True):
+        q, p = softmax(b, temperature), softmax(t, temperature)
+        total += temperature**2 * sum(a * math.log(a / c) for a, c in zip(q, p, strict=True))
+    return total / len(branch_logits)
+
+
+def student_friendly(teacher_logits, branches, labels, *, teacher=1.0, divergence=3.0, label=1.0, temperature=1.0):
+    """The whole objective, from the logits of the teacher and of each branch."""
+    total = teacher * cross_entropy(teacher_logits, labels)
+    for z in branches:
+        total += divergence * branch_divergence(z, teacher_logits, temperature) + label * cross_entropy(z, labels)
+    return total
 
 
 def column_sum(weight):

@@ -16,7 +16,7 @@ import references_logits as slow
 from goodteacher import losses
 from goodteacher.base.compose import Setting
 from goodteacher.base.types import Batch, Output, Progress
-from rows import C, N, Row, tensor, two_embeddings, two_logits, two_logits_and_labels, two_maps
+from rows import C, N, Row, logits_and_labels, tensor, two_embeddings, two_logits, two_logits_and_labels, two_maps
 
 LN2, LN3 = math.log(2), math.log(3)
 PAIR = ("student_logits", "teacher_logits")
@@ -55,6 +55,10 @@ def three_classes(**more):
 
 def with_temperature(generator, n=N):
     return {**two_logits(generator, n), "temperature": 1 + 3 * torch.rand(n, generator=generator, dtype=torch.float64)}
+
+
+def some_labelled(generator, n=N):
+    return {**logits_and_labels(generator, n), "labelled": torch.arange(n) % 2 == 0}
 
 
 def with_table(generator, n=N):
@@ -398,6 +402,21 @@ ROWS = [
         holds=frozenset({"zero"}),
         reduces=False,
         zero_pair=EMBEDDINGS,
+    ),
+    # log 2 for one example of two: the other has no label.
+    Row(
+        "labelled",
+        losses.labelled_cross_entropy,
+        some_labelled,
+        {
+            "logits": tensor([0.0, 0.0], [3.0, 0.0]),
+            "labels": torch.tensor([1, 1]),
+            "labelled": torch.tensor([True, False]),
+        },
+        LN2 / 2,
+        slow.labelled_cross_entropy,
+        ("logits",),
+        holds=frozenset({"shift", "classes", "batch"}),
     ),
     # Off the diagonal ⟨h, h'⟩ is 0 against 1: e^{-0.8} (0.8 + 0.32), in two entries of four.
     Row(

@@ -29,6 +29,11 @@ def with_centres(generator, n=N):
     return {**logits_and_labels(generator, n), "centres": centres}
 
 
+def with_a_branch(generator, n=N):
+    drawn = two_logits(generator, n)
+    return {"branch_logits": drawn["student_logits"], "teacher_logits": drawn["teacher_logits"]}
+
+
 class Holder(nn.Module):
     """A network of one linear layer that answers its penalty."""
 
@@ -113,6 +118,19 @@ ROWS = [
         slow.conditional_information,
         ("logits",),
         holds=frozenset({"shift", "batch"}),
+    ),
+    # (3/4, 1/4) of the branch against (1/2, 1/2) at τ = 2, times 4.
+    Row(
+        "branch_divergence",
+        losses.branch_divergence,
+        with_a_branch,
+        {"branch_logits": 2 * THREE_TO_ONE, "teacher_logits": tensor([0.0, 0.0])},
+        4 * (0.75 * math.log(1.5) - 0.25 * math.log(2)),
+        slow.branch_divergence,
+        ("branch_logits", "teacher_logits"),
+        holds=frozenset({"shift", "classes", "batch", "zero"}),
+        zero_pair=("branch_logits", "teacher_logits"),
+        options={"temperature": 2.0},
     ),
     # Columns 1 + 3 and 2 + 0.
     Row(

@@ -27,7 +27,7 @@ def test_teach_rank_distil(problem, tmp_path):
     assert [r.scores for r in gt.rank({"bad": bad, "good": good}, problem)] == [r.scores for r in ranked]
     student = gt.distill(SMALL, problem, good, method={"kd": {"temperature": 2}}, out=tmp_path, **QUICK)
     assert isinstance(student.model, nn.Module) and not student.model.training
-    assert student.spec["teaching"]["run"] == good.id
+    assert student.spec["teaching"]["runs"] == [good.id]
     alone = gt.distill(SMALL, problem, None, method="none", out=tmp_path, **QUICK)
     assert alone.spec["teaching"] is None
 

@@ -21,6 +21,7 @@ _HOMES = {
     "teach": "goodteacher.api",
     "distill": "goodteacher.api",
     "rank": "goodteacher.api",
+    "choose_teacher": "goodteacher.automatic",
     "run_study": "goodteacher.api",
     "Run": "goodteacher.study.run",
     "Store": "goodteacher.study.store",

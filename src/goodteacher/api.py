@@ -15,16 +15,21 @@ from torch import nn
 from goodteacher.base.errors import ConfigError, TrainingError
 from goodteacher.data.problem import Problem
 from goodteacher.data.sources import load
-from goodteacher.diagnose.ranking import Candidate, Ranked, rank_candidates
+from goodteacher.diagnose.candidates import candidate_of
+from goodteacher.diagnose.ranking import DEFAULT, Candidate, Evidence, Ranked, rank_candidates
 from goodteacher.diagnose.results import Results
 from goodteacher.models.custom import hand_over
 from goodteacher.report.page import write_page
 from goodteacher.report.progress import follow
+from goodteacher.study.answers import Answers
+from goodteacher.study.canonical import canonical_map
 from goodteacher.study.execute import Summary, execute, facts_of
 from goodteacher.study.plan import Plan, plan_study
 from goodteacher.study.run import Run
 from goodteacher.study.spec import Named, StudySpec, parse_study
 from goodteacher.study.store import Store
+from goodteacher.study.teaching import Teaching
+from goodteacher.teachers.targets import parse_map
 from goodteacher.train.infer import predict
 
 DEFAULT_OUT = "goodteacher-runs"
@@ -70,7 +75,9 @@ def finished_teachers(study: StudySpec, store: Store) -> dict[str, Mapping[str, 
     Raises:
         StoreError: if one is not finished.
     """
-    return {arm.run: store.run(arm.run).spec for arm in study.teachers.values() if arm.run is not None}
+    given = [arm.run for arm in study.teachers.values() if arm.run is not None]
+    given += [arm.start for arm in study.teachers.values() if arm.start is not None and arm.start not in study.teachers]
+    return {run: store.run(run).spec for run in given}
 
 
 def run_study(
@@ -122,6 +129,7 @@ def teach(
     *,
     objective: Named = "cross_entropy",
     keep: str = "last",
+    start: Run | None = None,
     seed: int = 0,
     out: str | Path = DEFAULT_OUT,
     device: str = "auto",
@@ -130,16 +138,19 @@ def teach(
 ) -> Run:
     """Train a teacher, or return the finished run of the same description.
 
+    Teachers of several networks (snapshots, folds, ensembles) are arms of a study: see `run_study`.
+
     Args:
         model: a name of the table, ``{name: options}``, ``module:function``, or a network to start from.
         problem: the data.
         objective: what to minimise, a name or ``{name: options}``.
         keep: checkpoint rule, on validation.
+        start: a finished run of the same model to train on from.
         seed: of everything random.
         out: folder of the store.
         device: ``auto``, ``cpu`` or ``cuda``.
         quiet: show alarms and failures only.
-        recipe: fields of `Recipe`: ``epochs``, ``lr``, ...
+        recipe: fields of `Recipe`: ``epochs``, ``lr``, ``swa``, ``mixup``, ...
 
     Returns:
         The run; ``run.model`` is the network.
@@ -155,7 +166,9 @@ def teach(
         ...     type(run.model).__name__
         'MLP'
     """
-    arm = {"model": _named(model), "objective": objective, "keep": keep}
+    if start is not None:
+        adopt(start, Store(out))
+    arm = {"model": _named(model), "objective": objective, "keep": keep, "start": start.id if start else None}
     spec = _spec(problem, recipe, seed, teachers={"teacher": arm})
     return _only_run(spec, problem, out, device, quiet)
 
@@ -163,10 +176,12 @@ def teach(
 def distill(
     student: Named | nn.Module,
     problem: Problem,
-    teacher: Run | None,
+    teacher: Run | Sequence[Run] | None,
     *,
     method: Named = "kd",
     map: Named | None = None,  # noqa: A002 - the field's word, as in a study file
+    average: str = "probabilities",
+    weights: str = "equal",
     keep: str = "last",
     seed: int = 0,
     out: str | Path = DEFAULT_OUT,
@@ -179,9 +194,11 @@ def distill(
     Args:
         student: as ``model`` of `teach`.
         problem: the data.
-        teacher: a run from `teach`; None with ``method="none"``.
+        teacher: a run from `teach`; several, whose mean teaches; None with ``method="none"``.
         method: what to minimise given the teacher: a name, a sum such as ``"dkd + at"``, or ``{name: options}``.
         map: target map around the teacher, fitted on validation.
+        average: of several teachers' ``probabilities`` or ``logits``.
+        weights: of several teachers: ``equal``, or fitted on ``validation``.
         keep: checkpoint rule, on validation.
         seed: of everything random.
         out: folder of the store.
@@ -197,10 +214,19 @@ def distill(
         TrainingError: if training failed.
     """
     teachers: dict[str, Any] = {}
+    taught_by: tuple[str, ...] = ()
     if teacher is not None:
-        adopt(teacher, Store(out))
-        teachers["teacher"] = {"run": teacher.id, "map": map}
-    arm = {"model": _named(student), "method": method, "keep": keep}
+        runs = [teacher] if isinstance(teacher, Run) else list(teacher)
+        for run in runs:
+            adopt(run, Store(out))
+        teachers = {f"teacher{i + 1}": {"run": run.id} for i, run in enumerate(runs)}
+        if len(runs) == 1:
+            teachers = {"teacher": {**teachers["teacher1"], "map": map}}
+        else:
+            joined = {"of": list(teachers), "average": average, "weights": weights}
+            teachers["teacher"] = {"ensemble": joined, "map": map}
+        taught_by = ("teacher",)
+    arm = {"model": _named(student), "method": method, "keep": keep, "taught_by": taught_by}
     spec = _spec(problem, recipe, seed, teachers=teachers, students={"student": arm})
     return _only_run(spec, problem, out, device, quiet)
 
@@ -209,7 +235,8 @@ def rank(
     teachers: Sequence[Run] | Mapping[str, Run | Sequence[Run]],
     problem: Problem | None = None,
     *,
-    by: str = "calibrated_brier",
+    maps: Sequence[Named] = (),
+    by: str = DEFAULT,
     device: str = "auto",
 ) -> list[Ranked]:
     """Order candidate teachers by a held-out score, before any student is trained.
@@ -217,11 +244,12 @@ def rank(
     Args:
         teachers: runs; or names to runs, where several runs under a name are seeds of one candidate.
         problem: score on its validation split; by default on the outputs saved with each run.
-        by: a predictor, see `goodteacher.diagnose.ranking.PREDICTORS`.
+        maps: target maps; each candidate is ranked with each of them too.
+        by: a quantity of the scorecard, see `goodteacher.diagnose.scorecard.QUANTITIES`.
         device: for outputs that have to be computed.
 
     Returns:
-        Best first, with paired intervals of the difference to the best.
+        Best first, each with its whole scorecard and the paired interval of its difference to the best.
 
     Raises:
         ConfigError: if the candidates were not scored on the same examples.
@@ -230,16 +258,48 @@ def rank(
         groups = {name: [runs] if isinstance(runs, Run) else list(runs) for name, runs in teachers.items()}
     else:
         groups = {candidate_name(run): [run] for run in teachers}
-    candidates = []
-    for name, runs in groups.items():
-        if problem is None or all(r.spec["problem"] == problem.fingerprint for r in runs):
-            logits, labels = tuple(r.outputs("validation") for r in runs), runs[0].targets["validation.labels"]
-        else:
-            place = pick_device(device)
-            logits = tuple(predict(r.model.to(place), problem, "validation", device=place) for r in runs)
-            labels = problem.validation.labels
-        candidates.append(Candidate(name, logits, labels))
-    return rank_candidates(candidates, by=by)
+    return rank_candidates(candidates(groups, problem, maps=maps, device=device), by=by)
+
+
+def candidates(
+    groups: Mapping[str, Sequence[Run]],
+    problem: Problem | None = None,
+    *,
+    maps: Sequence[Named] = (),
+    device: str = "auto",
+) -> list[Candidate]:
+    """Return candidates from runs, each as it is and with each of some target maps; see `rank`."""
+    return [
+        _candidate(name if spec is None else f"{name}, {_map_name(spec)}", runs, spec, problem, device)
+        for name, runs in groups.items()
+        for spec in (None, *maps)
+    ]
+
+
+def _map_name(spec: Named) -> str:
+    return spec if isinstance(spec, str) else next(iter(spec))
+
+
+def _candidate(name: str, runs: Sequence[Run], spec: Named | None, problem: Problem | None, device: str) -> Candidate:
+    """Return a candidate from saved outputs, or from outputs computed now where they are of another problem."""
+    target_map = canonical_map(spec)
+    if problem is None or all(r.spec["problem"] == problem.fingerprint for r in runs):
+        seeds: dict[int, Answers] = {}
+        for run in runs:
+            seed = int(run.spec["seed"]) if int(run.spec["seed"]) not in seeds else len(seeds)
+            seeds[seed] = Answers(Teaching("network", (run.id,), target_map=target_map), Store(run.root), run.targets)
+        return candidate_of(name, seeds, runs[0].targets)
+    place = pick_device(device)
+    if parse_map(target_map).views:
+        raise ConfigError(
+            "map", rule="that averages views needs the outputs saved with a run", received=_map_name(target_map)
+        )
+    fitted = [Answers(Teaching("network", (r.id,), target_map=target_map), Store(r.root), r.targets).map for r in runs]
+    logits = [predict(r.model.to(place), problem, "validation", device=place) for r in runs]
+    mapped = tuple(m(z) for m, z in zip(fitted, logits, strict=True))
+    part = problem.validation
+    evidence = Evidence(truth=part.truth, votes=part.votes, unmapped=tuple(logits) if spec is not None else ())
+    return Candidate(name, mapped, part.labels, (), evidence)
 
 
 def candidate_name(run: Run) -> str:

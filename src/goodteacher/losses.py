@@ -19,6 +19,7 @@ from goodteacher.methods.relations import pkt, rkd, rkd_angle, rkd_distance, sp
 from goodteacher.methods.reuse import simkd, srrl
 from goodteacher.methods.review import hcl
 from goodteacher.methods.selfsupervised import hsakd
+from goodteacher.methods.semisupervised import labelled_cross_entropy
 from goodteacher.teachers.penalties import negative_entropy
 from goodteacher.teachers.regularisers import (
     ConsistencyTable,
@@ -28,6 +29,7 @@ from goodteacher.teachers.regularisers import (
     top_score_difference,
 )
 from goodteacher.teachers.scores import brier, brier_logits, cross_entropy, focal
+from goodteacher.teachers.student_friendly import branch_divergence
 
 __all__ = [
     "CC",
@@ -37,6 +39,7 @@ __all__ = [
     "ConsistencyTable",
     "ab",
     "at",
+    "branch_divergence",
     "brier",
     "brier_logits",
     "cc",
@@ -57,6 +60,7 @@ __all__ = [
     "hsakd",
     "kd",
     "kdsvd",
+    "labelled_cross_entropy",
     "lipschitz_penalty",
     "mlkd",
     "negative_entropy",

@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 import yaml
 
-from goodteacher import cli
-
 STUDY = {
     "problem": "digits",
     "recipe": {"epochs": 2, "batch_size": 64},
@@ -23,28 +21,6 @@ STUDY = {
     "students": {"kd": {"model": {"mlp": {"widths": [4]}}}},
     "seeds": 2,
 }
-
-
-@pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """Run a command in this process, in an empty folder; return (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["goodteacher", *map(str, words)])
-        before = signal.getsignal(signal.SIGTERM)
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return code, out, err
-
-    return run
 
 
 @pytest.fixture
@@ -73,6 +49,56 @@ def test_run_report_list_and_rank(call, study, tmp_path):
     assert code == 0 and json.loads(out.splitlines()[-1])["ranked"][0]["seeds"] == 2
     code, out, _ = call("rank", teachers[0], "--data", "digits", "--by", "nll")
     assert code == 0 and "n = 1 seed of 250 examples" in out
+
+
+def test_rank_takes_any_mixture(call, study, tmp_path):
+    call("run", study, "--engine", "local", "--quiet")
+    code, out, _ = call("list", "runs", "--json")
+    runs = [row["run"] for row in json.loads(out.splitlines()[-1]) if row["kind"] == "teacher"]
+    weights = tmp_path / "goodteacher-runs" / "runs" / runs[0] / "model.safetensors"
+    words = (
+        "rank",
+        *runs,
+        f"mlp={weights}",
+        "goodteacher-runs/studies/study",
+        "--data",
+        "digits",
+        "--map",
+        "temperature",
+    )
+    code, _, err = call(*words)
+    assert code == 2 and "weights" in err and err.count("\n") == 1  # the table's mlp is wider than this one
+    code, out, _ = call(
+        "rank", *runs, "goodteacher-runs/studies/study", "--map", "temperature", "--full", "--csv", "card.csv", "--json"
+    )
+    rows = json.loads(out.splitlines()[-1])["ranked"]
+    assert code == 0 and len(rows) == 3 and sum(", temperature" in row["name"] for row in rows) == 1
+    same = [row for row in rows if "temperature" not in row["name"]]
+    assert same[0]["brier"] == same[1]["brier"] and same[0]["tied"] and same[1]["tied"]  # the arm is the runs: a tie
+    assert {"cmi", "resolution", "lipschitz_pgd", "entropy"} <= set(rows[0])
+    with (tmp_path / "card.csv").open() as file:
+        assert len(file.readlines()) == 4
+    assert "secondary_deviation" in out
+    code, _, err = call("rank", runs[0], "--by", "calibrated_bier")
+    assert code == 2 and "did you mean 'calibrated_brier'" in err
+
+
+def test_teaching_procedures_by_option(call):
+    words = ("--data", "digits", "--epochs", 2, "--engine", "local", "--json")
+    code, out, _ = call("teach", "mlp", *words, "--with", "snapshots=2", "--with", "map=temperature")
+    (arm,) = json.loads(out.splitlines()[-1])["studies"][0]["teachers"]
+    assert code == 0 and len(arm["runs"]) == 2
+    code, out, _ = call("teach", "mlp", *words, "--objective", "mcmi", "--from", arm["runs"][1])
+    (tuned,) = json.loads(out.splitlines()[-1])["studies"][0]["teachers"]
+    assert code == 0 and tuned["name"] == "mcmi"
+    both = ("--teacher", arm["runs"][0], "--teacher", tuned["runs"][0])
+    code, out, _ = call("distill", "mlp", *words, *both, "--with", "ensemble.weights=validation")
+    students = json.loads(out.splitlines()[-1])["studies"][0]["students"]
+    assert code == 0 and {(s["student"], s["teacher"]) for s in students} == {("alone", None), ("kd", "teacher")}
+    code, out, _ = call("distill", "mlp", *words, "--teacher", "auto", "--budget", 2)
+    assert code == 0 and "picked before any student: 4 candidates from 2 trainings" in out
+    code, _, err = call("teach", "mlp", *words, "--with", "snapshot=2")
+    assert code == 2 and "did you mean 'snapshots'" in err
 
 
 def test_dry_run_lists_and_trains_nothing(call, study, tmp_path):

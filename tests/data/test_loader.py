@@ -83,6 +83,45 @@ def test_an_epoch_covers_every_example_once_but_for_a_last_batch_of_one(n, size,
         assert len(batches[-1].labels) == last
 
 
+MIXTURES = [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}]
+
+
+@pytest.mark.parametrize("options", MIXTURES)
+def test_a_mixed_batch_depends_on_seed_and_step_alone(options):
+    in_order = [loader(**options).batch(s) for s in range(8)]
+    shared = loader(**options)
+    backwards = {s: shared.batch(s) for s in reversed(range(8))}
+    torch.manual_seed(99)
+    for step, batch in enumerate(in_order):
+        other = backwards[step]
+        assert same(batch, other) and batch.mixed.share == other.mixed.share
+        assert torch.equal(batch.mixed.labels, other.mixed.labels)
+    assert len({batch.mixed.share for batch in in_order}) > 6
+    assert loader(seed=1, **options).batch(0).mixed.share != in_order[0].mixed.share
+
+
+@pytest.mark.parametrize("options", MIXTURES)
+def test_what_is_mixed_is_the_plain_batch(options):
+    for step in range(6):
+        plain, mixed = loader().batch(step), loader(**options).batch(step)
+        assert plain.mixed is None and same(plain, loader(**options).unmixed(step))
+        assert torch.equal(plain.labels, mixed.labels) and torch.equal(plain.indices, mixed.indices)
+        assert mixed.inputs.is_contiguous(memory_format=torch.channels_last) and mixed.inputs.dtype == torch.float32
+        assert torch.equal(plain.labels.sort().values, mixed.mixed.labels.sort().values)
+
+
+@pytest.mark.parametrize("name", ["mixup", "cutmix"])
+def test_mistakes_in_mixing(name):
+    with pytest.raises(ConfigError, match="cutmix: needs image inputs, got problem 'gaussian'"):
+        loader(VECTORS, cutmix=0.2)
+    plain, mixed = loader(VECTORS).batch(0), loader(VECTORS, mixup=0.2).batch(0)
+    assert mixed.inputs.shape == plain.inputs.shape and not torch.equal(mixed.inputs, plain.inputs)
+    with pytest.raises(ConfigError, match=f"{name}: mixes the batch alone.*got views strong, weak"):
+        loader(**{name: 0.2}, views=frozenset({"weak", "strong"}))
+    with pytest.raises(ConfigError, match=rf"{name}: must be a number in \(0, inf\], got 0"):
+        loader(**{name: 0})
+
+
 def test_epochs_are_shuffled_differently():
     orders = [loader().order(epoch).tolist() for epoch in range(3)]
     assert orders[0] != orders[1] != orders[2] != list(range(21))

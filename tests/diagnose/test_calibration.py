@@ -3,7 +3,13 @@ import torch
 
 from goodteacher.base.errors import ConfigError, DataError, ShapeError
 from goodteacher.base.probability import brier_score, log_soften, nll
-from goodteacher.diagnose.calibration import cross_fitted, expected_calibration_error, reliability
+from goodteacher.diagnose.calibration import (
+    classwise_calibration_error,
+    confidence_gaps,
+    cross_fitted,
+    expected_calibration_error,
+    reliability,
+)
 from goodteacher.teachers.targets import fit_temperature
 
 # Confidences .95 .85 .85 .55 .58: right, right, wrong, wrong, right.
@@ -60,6 +66,55 @@ def test_a_calibrated_network_shows_almost_none_and_a_sharpened_one_much(binning
     assert want > 0.2
 
 
+@pytest.mark.parametrize("binning", ["width", "mass"])
+def test_the_parts_of_the_calibration_error_add_up_to_it(binning):
+    z, y = simulated(2.0, n=500)
+    for p in (z.softmax(1), (0.2 * z).softmax(1), (5 * z).softmax(1)):
+        over, under = confidence_gaps(p, y, binning=binning)
+        assert (
+            over + under == pytest.approx(expected_calibration_error(p, y, binning=binning)) and min(over, under) >= 0
+        )
+
+
+def test_too_sure_and_not_sure_enough():
+    z, y = simulated()
+    over, under = confidence_gaps((3 * z).softmax(1), y)
+    assert over > 0.2 > 0.01 > under
+    over, under = confidence_gaps((z / 3).softmax(1), y)
+    assert under > 0.2 > 0.01 > over
+
+
+def test_over_and_under_by_hand():
+    # Bins of .55 and .58 (one of two right), .85 twice (one right), .95 (right).
+    over, under = confidence_gaps(P, Y, bins=10)
+    assert over == pytest.approx(0.4 * 0.065 + 0.4 * 0.35) and under == pytest.approx(0.2 * 0.05)
+
+
+def classwise_slowly(p, y, bins):
+    total = 0.0
+    for c in range(p.shape[1]):
+        for k in range(bins):
+            held = [i for i in range(len(y)) if k / bins < p[i, c] <= (k + 1) / bins]
+            if held:
+                gap = sum(float(y[i] == c) - float(p[i, c]) for i in held) / len(held)
+                total += len(held) / len(y) * abs(gap)
+    return total / p.shape[1]
+
+
+@pytest.mark.parametrize("bins", [1, 5, 15])
+def test_classwise_error_against_loops(bins):
+    z, y = simulated(2.0, n=120)
+    p = z.double().softmax(1)
+    assert classwise_calibration_error(p, y, bins=bins) == pytest.approx(classwise_slowly(p, y, bins))
+
+
+def test_classwise_error_sees_what_the_top_probability_hides():
+    p = torch.tensor([[0.6, 0.4, 0.0]] * 10)
+    y = torch.tensor([0] * 6 + [2] * 4)
+    assert expected_calibration_error(p, y) == pytest.approx(0, abs=1e-7)
+    assert classwise_calibration_error(p, y) == pytest.approx(0.8 / 3)
+
+
 def test_mistakes():
     with pytest.raises(ConfigError, match="binning: must be a known name, got 'wide'"):
         reliability(P, Y, binning="wide")
@@ -67,6 +122,10 @@ def test_mistakes():
         reliability(P, Y, bins=0)
     with pytest.raises(ShapeError, match="labels"):
         reliability(P, Y[:3])
+    with pytest.raises(ConfigError, match="bins"):
+        classwise_calibration_error(P, Y, bins=0)
+    with pytest.raises(ShapeError, match="labels"):
+        classwise_calibration_error(P, Y[:3])
     with pytest.raises(DataError, match="cross-fitting: needs at least 2 held-out examples, got 1"):
         cross_fitted(P[:1], Y[:1])
 

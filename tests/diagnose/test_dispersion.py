@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from goodteacher.base.errors import ConfigError, DataError, ShapeError
-from goodteacher.diagnose.dispersion import conditional_mutual_information, murphy_split, spread
+from goodteacher.diagnose.dispersion import conditional_mutual_information, murphy_split, spread, view_consistency
 
 
 def drawn(n=40, classes=4, seed=0, scale=2.0):
@@ -91,6 +91,37 @@ def test_spread_is_that_at_the_temperature_of_teaching():
     assert torch.equal(spread(z, temperature=4.0)["entropy"], spread(z / 4)["entropy"])
     two = spread(torch.tensor([[3.0, 0.0], [1e4, -1e4]]))
     assert two["secondary_deviation"].tolist() == [0.0, 0.0] and two["effective_classes"][1].item() == 1.0
+
+
+def test_consistency_by_hand():
+    p = torch.tensor([[[0.6, 0.4]], [[0.8, 0.2]], [[0.1, 0.9]]])
+    got = view_consistency(p.log())
+    assert got["variance"].item() == pytest.approx(2 * (0.1**2 + 0.3**2 + 0.4**2) / 3)
+    assert got["disagreement"].item() == pytest.approx(2 / 3)
+
+
+def test_consistency_against_loops():
+    stream = torch.Generator().manual_seed(0)
+    z = torch.randn(5, 7, 3, generator=stream, dtype=torch.float64)
+    got, p = view_consistency(z), z.softmax(2)
+    for n in range(7):
+        centre = [sum(float(p[v, n, c]) for v in range(5)) / 5 for c in range(3)]
+        variance = sum((float(p[v, n, c]) - centre[c]) ** 2 for v in range(5) for c in range(3)) / 5
+        pairs = list(itertools.combinations(range(5), 2))
+        differ = sum(int(z[a, n].argmax() != z[b, n].argmax()) for a, b in pairs) / len(pairs)
+        assert got["variance"][n].item() == pytest.approx(variance)
+        assert got["disagreement"][n].item() == pytest.approx(differ)
+
+
+def test_views_that_are_alike_are_consistent_and_one_view_says_nothing():
+    z, _ = drawn()
+    got = view_consistency(z.expand(4, *z.shape))
+    assert got["variance"].max() < 1e-30 and got["disagreement"].max() == 0
+    for views in (z, z[None], z[:, 0]):
+        with pytest.raises(ShapeError, match="views: must have shape"):
+            view_consistency(views)
+    with pytest.raises(ShapeError, match="views: must be finite"):
+        view_consistency(torch.full((2, 3, 2), float("nan")))
 
 
 def test_the_split_by_hand():

@@ -39,19 +39,19 @@ def row_of(results, student, teacher):
 
 def test_everything_planned_is_there(results):
     assert results.missing == [] and results.alarms() == []
-    assert results.baseline == "plain" and list(results.teacher_runs) == list(ARMS)
-    assert all(sorted(runs) == [0, 1, 2] for runs in results.teacher_runs.values())
+    assert results.baseline == "plain" and list(results.teachings) == list(ARMS)
+    assert all(sorted(runs) == [0, 1, 2] for runs in results.teachings.values())
     assert {(r.student, r.teacher) for r in results.students} == {("alone", None)} | {("taught", a) for a in ARMS}
 
 
 def test_teacher_logits_go_through_the_target_map(results):
-    run = results.run(results.teacher_runs["cooled"][1])
+    run = results.run(results.teachings["cooled"][1].runs[0])
     raw = run.outputs("validation")
     t = fit_temperature(raw, results.targets["validation.labels"])
     assert abs(t - 1) > 0.01
     torch.testing.assert_close(results.teacher_logits("cooled", 1, "validation"), raw / t)
     torch.testing.assert_close(results.teacher_logits("cooled", 1, "test"), run.outputs("test") / t)
-    plain = results.run(results.teacher_runs["plain"][1])
+    plain = results.run(results.teachings["plain"][1].runs[0])
     assert torch.equal(results.teacher_logits("plain", 1, "test"), plain.outputs("test"))
 
 
@@ -60,7 +60,9 @@ def test_ranking_is_by_validation_alone(results):
     candidates = [
         Candidate(a, tuple(results.teacher_logits(a, s, "validation") for s in range(3)), labels) for a in ARMS
     ]
-    assert results.ranked == rank_candidates(candidates)
+    again = rank_candidates(candidates)
+    assert [(r.name, r.to_best, r.tied) for r in results.ranked] == [(r.name, r.to_best, r.tied) for r in again]
+    assert all(r.scores.items() <= own.scores.items() for r, own in zip(again, results.ranked, strict=True))
     fresh = Results(results.folder)
     fresh.targets["test.labels"] = fresh.targets["test.labels"].flip(0)
     assert fresh.ranked == results.ranked
@@ -108,7 +110,7 @@ def test_predictors_are_rank_correlations_turned_the_good_way_up(results):
     scores = {r.name: r.scores for r in results.ranked}
     students = [row_of(results, "taught", a).accuracy.mean for a in ARMS]
     for name in PREDICTORS:
-        sign = 1 if name == "accuracy" else -1
+        sign = 1 if name in {"accuracy", "resolution", "secondary_deviation", "cmi"} else -1
         want = stats.spearmanr([sign * scores[a][name] for a in ARMS], students).statistic
         assert results.predictors[name].mean == pytest.approx(want) and results.predictors[name].n == 4
 
@@ -133,7 +135,7 @@ def test_reliability_joins_seeds(results):
 
 def test_teacher_test_accuracy(results):
     want = []
-    for run in results.teacher_runs["plain"].values():
+    for run in [w.runs[0] for w in results.teachings["plain"].values()]:
         want.append(quick_scores(results.run(run).outputs("test"), results.targets["test.labels"])["accuracy"])
     assert results.teacher_test_accuracy("plain") == mean_interval(want)
 
@@ -141,7 +143,7 @@ def test_teacher_test_accuracy(results):
 def test_saved_outputs_are_the_models_own(results):
     from goodteacher.data.digits import digits_problem
 
-    run = results.run(results.teacher_runs["kept"][0])
+    run = results.run(results.teachings["kept"][0].runs[0])
     torch.testing.assert_close(predict(run.model, digits_problem(), "test"), run.outputs("test"), rtol=1e-4, atol=1e-4)
 
 
@@ -178,7 +180,7 @@ def test_distances_to_a_known_truth(gaussian_study):
 
 def test_a_table_teaches_but_is_no_network_to_be_ranked(gaussian_study):
     results = gaussian_study.results
-    assert list(results.teacher_runs) == ["network"] and [r.name for r in results.ranked] == ["network"]
+    assert list(results.teachings) == ["network"] and [r.name for r in results.ranked] == ["network"]
     torch.testing.assert_close(
         results.teacher_logits("oracle", 0, "test"), log_probabilities(results.targets["test.truth"])
     )
@@ -189,7 +191,7 @@ def test_a_table_teaches_but_is_no_network_to_be_ranked(gaussian_study):
 def test_unfinished_runs_are_left_out_and_counted(results, tmp_path):
     shutil.copytree(results.store.root, tmp_path, dirs_exist_ok=True)
     (lost,) = [c["run"] for c in results.plan["cells"] if (c["teacher"], c["seed"]) == ("focal", 1)]
-    teacher = results.teacher_runs["kept"][2]
+    teacher = results.teachings["kept"][2].runs[0]
     for run in (lost, teacher):
         shutil.rmtree(tmp_path / "runs" / run)
     partial = Results(Store(tmp_path).study_folder("tiny"))
@@ -197,12 +199,12 @@ def test_unfinished_runs_are_left_out_and_counted(results, tmp_path):
     row = row_of(partial, "taught", "focal")
     both = [(accuracy(partial, "taught", "focal", s), accuracy(partial, "taught", "plain", s)) for s in (0, 2)]
     assert row.accuracy.n == 2 and row.to_baseline == paired_difference(*map(list, zip(*both, strict=True)))
-    assert sorted(partial.teacher_runs["kept"]) == [0, 1]
+    assert sorted(partial.teachings["kept"]) == [0, 1]
     assert {r.name: r.seeds for r in partial.ranked} == {"plain": 3, "kept": 2, "cooled": 3, "focal": 3}
 
 
 def test_alarms_are_gathered(results):
     fresh = Results(results.folder)
-    run = fresh.run(fresh.teacher_runs["plain"][0])
+    run = fresh.run(fresh.teachings["plain"][0].runs[0])
     run.result["alarms"] = ["it learns nothing"]
     assert fresh.alarms() == ["it learns nothing"]

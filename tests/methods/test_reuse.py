@@ -4,14 +4,12 @@ import copy
 
 import pytest
 import torch
-from torch import nn
 
 from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError, ShapeError
-from goodteacher.methods.reuse import SRRL, SimKD, children_behind, srrl
+from goodteacher.methods.reuse import SRRL, SimKD, srrl
 from goodteacher.methods.table import METHODS
-from goodteacher.models.features import TappedModel, Taps
-from goodteacher.models.table import build_model
+from goodteacher.models.features import TappedModel
 from rows_features import PAIRS, pair, teaches
 
 
@@ -85,23 +83,9 @@ def test_simkd_leaves_labels_out():
     assert METHODS["simkd"].gamma == 0.0
 
 
-class Ring(nn.Module):
-    """A network that is no chain: its stage is inside another module."""
-
-    taps = Taps(stages=("body.0",), head="fc")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body, self.fc = nn.Sequential(nn.Conv2d(3, 4, 1)), nn.Linear(4, 2)
-
-
-def test_networks_that_are_no_chain_are_refused():
-    with pytest.raises(ConfigError, match="chain"):
-        children_behind(Ring(), "body.0", "simkd")
+def test_settings_without_a_teacher_and_factors_of_nothing_are_refused():
     setting = pair("resnet8", "resnet14").setting
     with pytest.raises(ConfigError, match="network"):
         SimKD(Setting(4, 0, setting.student_shapes, setting.teacher_shapes))
     with pytest.raises(ConfigError, match="factor"):
         SimKD(setting, factor=0)
-    network = build_model("wrn_16_1", classes=4, input_shape=(3, 32, 32))
-    assert list(children_behind(network, "stage3", "simkd")) == ["bn1", "activation", "pool"]

@@ -31,7 +31,7 @@ def test_curves_are_means_over_seeds(results):
     ]
     assert list(data["arm"].unique()) == arms and list(data["kind"].unique()) == ["teacher", "student"]
     assert len(data) == 2 * len(arms) and set(data["epoch"]) == {1, 2}
-    runs = results.teacher_runs["plain"].values()
+    runs = [w.runs[0] for w in results.teachings["plain"].values()]
     last = [next(e for e in results.run(r).records if e.get("epoch") == 2)["validation"] for r in runs]
     row = data[(data["arm"] == "plain") & (data["epoch"] == 2)].iloc[0]
     for name in ("accuracy", "brier"):
@@ -40,9 +40,9 @@ def test_curves_are_means_over_seeds(results):
 
 def test_curves_leave_missing_runs_out(results):
     fresh = Results(results.folder)
-    fresh.missing = list(fresh.teacher_runs["plain"].values())
+    fresh.missing = [w.runs[0] for w in fresh.teachings["plain"].values()]
     assert "plain" not in set(curves_data(fresh)["arm"])
-    fresh.missing = [r["run"] for r in fresh.plan["teachers"]] + [c["run"] for c in fresh.plan["cells"]]
+    fresh.missing = fresh.planned
     assert curves_data(fresh).empty
 
 
@@ -92,5 +92,5 @@ def test_figures_without_data_are_left_out(results):
     fresh.students = []
     assert fresh.points.empty and list(charts(fresh)) == ["reliability", "curves"]
     fresh.ranked = []
-    fresh.missing = [r["run"] for r in fresh.plan["teachers"]] + [c["run"] for c in fresh.plan["cells"]]
+    fresh.missing = fresh.planned
     assert charts(fresh) == {}

@@ -79,7 +79,7 @@ def test_n_conclusion_environment_and_study_are_said(results, text):
     said = Reader(text).text
     assert conclusion(results) in said and "n = 3 seeds of 250 examples" in said
     assert results.facts["describe"] in said
-    run = results.run(results.teacher_runs["plain"][0])
+    run = results.run(results.teachings["plain"][0].runs[0])
     for name, value in run.result["environment"].items():
         assert f"{name} {value}" in said
     assert "27 runs" in said and "precision fp32" in said and "validation split alone" in said
@@ -109,10 +109,10 @@ def test_names_are_escaped_in_text_and_in_figures(copy, monkeypatch):
 
 
 def test_alarms_and_missing_runs_are_shown(copy):
-    lost = copy.teacher_runs["focal"][2]
+    lost = copy.teachings["focal"][2].runs[0]
     shutil.rmtree(copy.store.root / "runs" / lost)
     partial = Results(copy.folder)
-    partial.run(partial.teacher_runs["plain"][0]).result["alarms"] = ["it learns nothing"]
+    partial.run(partial.teachings["plain"][0].runs[0]).result["alarms"] = ["it learns nothing"]
     said = Reader(write_page(partial).read_text()).text
     assert (
         "it learns nothing" in said and f"1 planned run is not finished: {lost}." in said and "partial result" in said

@@ -1,5 +1,6 @@
 import io
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from goodteacher.report.tables import (
     number,
     percent,
     predictor_grid,
+    scorecard_grid,
     show,
     student_grid,
     teacher_grid,
@@ -33,7 +35,8 @@ SCORES = {
 def ranked(name="ce", seeds=3, mean=0.0, half=0.0, tied=True, **scores):
     spread = Estimate(0.31, 0.30, 0.32, seeds)
     to_best = Estimate(mean, mean - half, mean + half, seeds)
-    return Ranked(name, {**SCORES, **scores}, 1.234, spread, to_best, tied, seeds, 250)
+    over = "seeds" if seeds > 1 else "examples"
+    return Ranked(name, {**SCORES, **scores}, 1.234, spread, to_best, tied, seeds, 250, over=over)
 
 
 def student(name="kd", teacher="ce", mean=0.9, n=3, to_baseline=None, to_alone=None, holm=NAN):
@@ -63,18 +66,75 @@ def test_teachers():
     assert column(grid, "#") == ["1", "2", "3"] and column(grid, "teacher") == ["ce", "brier", "focal"]
     assert column(grid, "to the best") == ["best", "+0.0200 ± 0.0300 (tied)", "+0.0500 ± 0.0100"]
     first = dict(zip(grid.columns, grid.rows[0], strict=True))
-    want = {"calibrated Brier": "0.3100", "Brier": "0.3300", "calibrated NLL": "0.5200", "NLL": "0.6000"}
+    want = {"calibrated Brier": "0.3100 ± 0.0100", "Brier": "0.3300", "calibrated NLL": "0.5200", "NLL": "0.6000"}
     assert want.items() <= first.items()
     assert (first["accuracy %"], first["ECE"], first["T"]) == ("75.12", "0.046", "1.23")
-    assert "over seeds; tied" in grid.note
+    assert "over seeds; tied" in grid.note and "lower is better" in grid.note
 
 
 def test_teachers_say_what_n_is():
     single = teacher_grid([ranked(seeds=1)], title="Mine")
     assert single.title == "Mine (n = 1 seed of 250 examples)" and "over examples; tied" in single.note
-    mixed = teacher_grid([ranked(seeds=5), ranked("given", seeds=1)])
-    assert "(n = 1 to 5 seeds of 250 examples)" in mixed.title and "examples where their number differs" in mixed.note
+    mixed = teacher_grid([ranked(seeds=5), ranked("b", seeds=5), ranked("given", seeds=1)])
+    assert "(n = 1 to 5 seeds of 250 examples)" in mixed.title
+    assert "over seeds, or examples where seeds do not pair or do not differ; tied" in mixed.note
     assert teacher_grid([]).title.endswith("(n = 0)") and teacher_grid([]).rows == ()
+
+
+def decided(name, by, estimate, to_best, over="examples", tied=False, **scores):
+    return Ranked(name, {**SCORES, **scores}, 1.0, estimate, to_best, tied, 1, 250, by, over)
+
+
+def test_teachers_ranked_by_accuracy_differ_in_points():
+    e, d = Estimate(0.75, 0.74, 0.76, 250), Estimate(0.021, 0.011, 0.031, 250)
+    grid = teacher_grid([decided("a", "accuracy", e, d), decided("b", "accuracy", e, d)])
+    assert grid.columns[:5] == ("#", "teacher", "accuracy %", "to the best", "calibrated Brier")
+    assert grid.columns.count("accuracy %") == 1 and column(grid, "accuracy %")[0] == "75.00 ± 1.00"
+    assert column(grid, "to the best") == ["best", "+2.10 ± 1.00"] and "higher is better" in grid.note
+
+
+def test_teachers_ranked_by_another_quantity_show_it_and_what_has_no_interval():
+    e, none = Estimate(3.25, 3.2, 3.3, 250), Estimate(0.5, NAN, NAN, 0)
+    rows = [
+        decided("a", "lipschitz_pgd", e, none),
+        decided("b", "lipschitz_pgd", e, none, over="nothing", tied=True),
+        decided("c", "lipschitz_pgd", Estimate(4.0, NAN, NAN, 1), e, over="resamples"),
+    ]
+    grid = teacher_grid(rows)
+    assert column(grid, "lipschitz pgd") == ["3.2500 ± 0.0500", "3.2500 ± 0.0500", "4.0000"]
+    assert column(grid, "to the best")[1:] == ["+0.5000 (no interval)", "+3.2500 ± 0.0500"]
+    assert "gradient ascent" in grid.note and "over resamples of the examples; tied" in grid.note
+    assert "over nothing" in teacher_grid(rows[:2]).note
+
+
+def test_the_scorecard_has_quantities_down_and_candidates_across():
+    one, other = ranked(entropy=0.123456, lipschitz_pgd=12.3456), ranked("brier", view_variance=1.23456e-5)
+    grid = scorecard_grid([one, other])
+    assert grid.title == "Scorecard (n = 3 seeds of 250 examples)"
+    assert grid.columns == ("quantity", "better", "ce", "brier")
+    rows = {row[0]: row[1:] for row in grid.rows}
+    assert list(rows) == [
+        "calibrated brier", "calibrated nll", "brier", "nll", "accuracy", "ece", "entropy", "view variance", "lipschitz pgd",
+    ]  # fmt: skip
+    assert rows["accuracy"] == ("higher", "0.7512", "0.7512") and rows["entropy"] == ("", "0.1235", "-")
+    assert rows["view variance"] == ("lower", "-", "1.235e-05") and rows["lipschitz pgd"] == ("lower", "12.35", "-")
+
+
+def test_the_scorecard_before_the_map_comes_last():
+    mapped = replace(ranked("mapped"), before={"brier": 0.4, "accuracy": 0.75})
+    grid = scorecard_grid([ranked(), mapped])
+    assert grid.rows[-3:] == (
+        ("before the map", "", "", ""),
+        ("  brier", "lower", "-", "0.4"),
+        ("  accuracy", "higher", "-", "0.75"),
+    )
+    assert all(len(row) == len(grid.columns) for grid in (grid,) for row in grid.rows)
+
+
+def test_the_scorecard_shows_so_many():
+    many = scorecard_grid([ranked(str(i)) for i in range(10)], most=3)
+    assert many.columns[2:] == ("0", "1", "2") and "The first 3 of 10 candidates." in many.note
+    assert "first" not in scorecard_grid([ranked()]).note and scorecard_grid([]).rows == ()
 
 
 def students_of(*rows):
@@ -149,7 +209,9 @@ def test_tables_of_a_real_study(digits_study):
     teachers, students = teacher_grid(results.ranked), student_grid(results)
     assert "n = 3 seeds of 250 examples" in teachers.title
     assert sorted(column(teachers, "teacher")) == ["cooled", "focal", "kept", "plain"]
-    assert all(len(row) == len(grid.columns) for grid in (teachers, students) for row in grid.rows)
+    scorecard = scorecard_grid(results.ranked)
+    assert all(len(row) == len(grid.columns) for grid in (teachers, students, scorecard) for row in grid.rows)
+    assert ("before the map", "", "", "", "", "") in scorecard.rows  # cooled
     assert len(students.rows) == 5 and len(predictor_grid(results).rows) >= 1 and distance_grid(results) is None
     taught = [
         (float(a.split()[0]))

@@ -65,7 +65,7 @@ def test_a_study_trains_once_and_is_reused(problem, tmp_path):
 def test_runs_that_differ_in_the_checkpoint_only_are_trained_once(problem, tmp_path):
     finished = run_study(STUDY, problem, out=tmp_path, quiet=True)
     store, teachers = Store(tmp_path), finished.plan.teachers
-    last, first = store.run(teachers["ce", 0]), store.run(teachers["early", 0])
+    last, first = (store.run(teachers[arm, 0].network) for arm in ("ce", "early"))
     assert (last.result["epoch"], first.result["epoch"]) == (2, 1)
     assert last.result["seconds"] == first.result["seconds"]
     assert not torch.equal(first.outputs("test"), last.outputs("test"))
@@ -99,7 +99,7 @@ def test_ray_gives_the_same_weights(problem, tmp_path):
 def test_a_failed_run_fails_its_students_and_nobody_else(problem, tmp_path):
     teachers = {**STUDY["teachers"], "wild": {"model": "mlp", "recipe": {"lr": 1e30}}}
     finished = run_study({**STUDY, "teachers": teachers, "seeds": 1}, problem, out=tmp_path, quiet=True)
-    reasons = {finished.plan.labels()[run]: why for run, why in finished.summary.failed.items()}
+    reasons = {finished.plan.names[run]: why for run, why in finished.summary.failed.items()}
     assert set(reasons) == {"wild/0", "kd < wild/0"}
     assert "not finite" in reasons["wild/0"] and "its teacher failed" in reasons["kd < wild/0"]
     assert len(finished.summary.finished) == 5

@@ -25,7 +25,7 @@ def changed(**changes):
         (changed(teacher={}), r"key 'teacher'.*did you mean 'teachers'"),
         (changed(recipe={"epoch": 1}), r"key 'recipe\.epoch'.*did you mean 'epochs'"),
         (changed(teachers={"ce": {"modle": "mlp"}}), r"teachers\.ce\.modle.*did you mean 'model'"),
-        (changed(teachers={"ce": {}}), "one of model, table or run"),
+        (changed(teachers={"ce": {}}), "one of model, table, run or ensemble"),
         (changed(teachers={"ce": {"model": "mlp", "keep": "best"}}), "best_brier"),
         (changed(teachers={"a b": {"model": "mlp"}}), "letters"),
         (changed(students={"kd": {"model": "mlp", "taught_by": ["cee"]}}), "did you mean 'ce'"),

@@ -7,7 +7,9 @@ import pytest
 from goodteacher.api import run_study
 from goodteacher.base.errors import StoreError
 from goodteacher.data.digits import digits_problem
+from goodteacher.study.answers import Answers
 from goodteacher.study.store import Store, find_studies
+from goodteacher.study.teaching import Teaching
 
 STUDY = {
     "name": "one",
@@ -28,7 +30,8 @@ def store(tmp_path_factory):
 def test_a_run_holds_what_it_must(store):
     (run, _) = (store.run(p.name) for p in store.runs())
     names = {str(p.relative_to(run.path)) for p in run.path.rglob("*") if p.is_file()}
-    assert names == {"spec.json", "result.json", "records.jsonl", "model.safetensors", "outputs/kept.safetensors"}
+    outputs = {"outputs/kept.safetensors", "outputs/probes.safetensors"}
+    assert names == {"spec.json", "result.json", "records.jsonl", "model.safetensors", *outputs}
     assert run.outputs("validation").shape == (250, 10) and run.outputs("test").shape == (539, 10)
     assert {"torch", "commit", "processor", "cores"} <= set(run.result["environment"])
     with pytest.raises(StoreError, match="hold test, validation"):
@@ -55,7 +58,7 @@ def test_a_store_of_another_version_is_refused(store, tmp_path):
     shutil.copytree(store.root, copy)
     path = next((copy / "runs").iterdir()) / "spec.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
-    with pytest.raises(StoreError, match=r"format 1, got 99; .*another version"):
+    with pytest.raises(StoreError, match=r"format 2, got 99; .*another version"):
         Store(copy).run(path.parent.name)
 
 
@@ -69,10 +72,14 @@ def test_studies_are_found(store, tmp_path):
 def test_maps_are_fitted_once_and_kept_beside_the_run(store):
     run = store.run(store.runs()[0].name)
     spec = {"temperature": {"score": "brier", "value": None}}
-    fitted = run.target_map(spec)
+
+    def fit():
+        return Answers(Teaching("network", (run.id,), target_map=spec), store, run.targets).map
+
+    fitted = fit()
     (kept,) = (run.path / "maps").iterdir()
     saved = json.loads(kept.read_text())
     assert saved["state"] == {"temperature": fitted.temperature}
     kept.write_text(json.dumps({**saved, "state": {"temperature": 9.0}}))
-    assert run.target_map(spec).temperature == 9.0
+    assert fit().temperature == 9.0
     kept.unlink()

@@ -4,21 +4,30 @@ import torch
 from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError
 from goodteacher.base.types import Batch, Output, Progress
+from goodteacher.models.features import tap_shapes
+from goodteacher.models.table import build_model
 from goodteacher.teachers.objectives import Brier, ConfidencePenalty
 from goodteacher.teachers.table import OBJECTIVES, build_objective
 
-SETTING = Setting(classes=3, examples=2, student=torch.nn.Linear(1, 3))
+PUPIL = build_model("resnet8", classes=3, input_shape=(1, 8, 8))
+SHAPES = tap_shapes(PUPIL, torch.zeros(2, 1, 8, 8))[1]
+SETTING = Setting(
+    classes=3, examples=2, student_shapes=SHAPES, student=torch.nn.Linear(1, 3), pupil=PUPIL, pupil_shapes=SHAPES
+)
+REQUIRED = {"sftn": {"student": "resnet8"}}
 
 
 def loss_of(objective, z):
     batch = Batch(torch.zeros(2, 1), torch.tensor([0, 1]), torch.arange(2))
-    return objective(Output(z), None, batch, Progress(0, 1, 1))
+    stages = tuple(torch.ones(2, *shape) for shape in SHAPES["stages"])
+    return objective(Output(z, stages=stages), None, batch, Progress(0, 1, 1))
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_row_builds_and_trains(name):
     z = torch.tensor([[1.0, 0.0, -1.0], [0.5, 0.0, 0.1]], requires_grad=True)
-    objective = build_objective(name if OBJECTIVES[name].alone else f"cross_entropy + {name}", SETTING)
+    parts = [name] if OBJECTIVES[name].alone else ["cross_entropy", name]
+    objective = build_objective({part: REQUIRED.get(part) for part in parts}, SETTING)
     if getattr(objective, "needs_preparation_pass", False):
         objective.prepare(SETTING.student, [Batch(torch.zeros(2, 1), torch.tensor([0, 1]), torch.arange(2))])
     total = sum(loss_of(objective, z).values())

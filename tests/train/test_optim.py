@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from goodteacher.train.config import Recipe
-from goodteacher.train.optim import build_optimizer, learning_rate
+from goodteacher.train.optim import build_optimizer, cycle_ends, learning_rate
 
 
 def rates(steps=240, **recipe):
@@ -34,6 +34,37 @@ def test_warmup_rises_linearly_and_reaches_lr():
     r = rates(lr=1.0, warmup=0.1, schedule="constant")
     assert r[:24] == pytest.approx([(i + 1) / 24 for i in range(24)])
     assert r[24:] == [1.0] * 216
+
+
+def test_cycles_follow_the_formula_of_snapshot_ensembles():
+    n, m = 240, 5
+    r = rates(n, lr=0.2, schedule="cyclic", cycles=m, epochs=60)
+    length = math.ceil(n / m)
+    paper = [0.2 / 2 * (math.cos(math.pi * ((t - 1) % length) / length) + 1) for t in range(1, n + 1)]
+    assert r == pytest.approx(paper)
+    ends = [4 * epoch for epoch in cycle_ends(60, m)]  # 4 steps an epoch
+    assert all(r[end - 1] < 0.001 for end in ends) and all(r[end] == 0.2 for end in ends[:-1])
+
+
+def test_a_last_short_cycle_falls_to_zero_too():
+    assert cycle_ends(10, 4) == (3, 6, 9, 10) and cycle_ends(7, 7) == (1, 2, 3, 4, 5, 6, 7) and cycle_ends(3, 1) == (3,)
+    r = rates(100, lr=1.0, schedule="cyclic", cycles=4, epochs=10)
+    assert [i for i in range(100) if r[i] == 1.0] == [0, 30, 60, 90]
+    assert r[29] == r[59] == r[89] == pytest.approx(0.5 * (1 + math.cos(math.pi * 29 / 30)))
+    assert r[99] == pytest.approx(0.5 * (1 + math.cos(math.pi * 9 / 10)))
+
+
+def test_warmup_takes_the_head_of_the_first_cycle():
+    plain, warm = (rates(100, lr=1.0, schedule="cyclic", cycles=2, epochs=10, warmup=w) for w in (0.0, 0.1))
+    assert warm[:10] == pytest.approx([(i + 1) / 10 for i in range(10)]) and warm[10:] == plain[10:]
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "multistep", "cyclic"])
+def test_the_rate_of_weight_averaging_is_constant_and_ends_the_schedule(schedule):
+    r = rates(100, lr=1.0, schedule=schedule, epochs=10, swa=0.75, swa_lr=0.3)
+    assert r[75:] == [0.3] * 25
+    assert r[:75] == rates(100, lr=1.0, schedule=schedule, epochs=10)[:75]
+    assert rates(100, schedule=schedule, epochs=10, swa=0.75) == rates(100, schedule=schedule, epochs=10)
 
 
 def test_sgd_equals_the_textbook_step():

@@ -31,6 +31,9 @@ class Setting:
         student: the network itself, for methods that reuse parts of it.
         teacher: the teacher's network, where it has one.
         labels: ``(examples,)`` int64 of the training split, for methods that look up an example's class.
+        pupil: an untrained network of the student that a teacher is made for, where its objective names one; parts of it are
+            copied.
+        pupil_shapes: the pupil's, as ``student_shapes``.
     """
 
     classes: int
@@ -40,6 +43,8 @@ class Setting:
     student: nn.Module | None = None
     teacher: nn.Module | None = None
     labels: Tensor | None = None
+    pupil: nn.Module | None = None
+    pupil_shapes: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,8 @@ def _coerce(what: str, value: Any, hint: Any) -> Any:
             return value
         if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
             return tuple(value)
+        if typing.get_origin(kind) is Mapping and isinstance(value, Mapping):
+            return dict(value)
     names = ", ".join(_kind_name(k) for k in kinds)
     raise ConfigError(what, rule=f"must be {names}", received=repr(value))
 

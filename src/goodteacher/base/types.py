@@ -28,6 +28,19 @@ Terms: TypeAlias = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
+class Mixed:
+    """What each example of a batch was mixed with.
+
+    Attributes:
+        labels: ``(N,)`` int64 of the partners.
+        share: of an example's own label, in [0, 1], the same for the whole batch; its partner's has the rest.
+    """
+
+    labels: Labels
+    share: float
+
+
+@dataclass(frozen=True)
 class Batch:
     """Examples as the models see them.
 
@@ -36,12 +49,14 @@ class Batch:
         labels: ``(N,)`` int64.
         indices: ``(N,)`` int64, each example's row in the training split; stable over epochs.
         views: further augmented views by name (``strong``, ``rotated``), present only if somebody needs them.
+        mixed: where each input is a mixture with another example's, that example's label; None for plain inputs.
     """
 
     inputs: Tensor
     labels: Labels
     indices: Tensor
     views: Mapping[str, Tensor] = field(default_factory=dict)
+    mixed: Mixed | None = None
 
 
 @dataclass(frozen=True)

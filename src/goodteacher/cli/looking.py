@@ -14,13 +14,21 @@ from goodteacher.cli.output import show_results
 
 @app.command()
 def rank(
-    runs: Annotated[list[str], typer.Argument(help="Ids or folders of finished runs; at least one.")],
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            help="Ids or folders of finished runs, a study's folder, or MODEL=FILE for weights of another toolkit."
+        ),
+    ],
     data: Annotated[
         str | None, typer.Option("--data", help="Score on this problem's validation split instead.")
     ] = None,
-    by: Annotated[
-        str, typer.Option("--by", help="calibrated_brier, calibrated_nll, brier, nll or accuracy.")
-    ] = "calibrated_brier",
+    maps: Annotated[
+        list[str] | None, typer.Option("--map", help="Rank each candidate with this target map too; repeatable.")
+    ] = None,
+    by: Annotated[str, typer.Option("--by", help="A quantity of the scorecard.")] = "",
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write the whole scorecard to this file.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Show the whole scorecard.")] = False,
     root: Root = Path("data"),
     out: Out = Path("goodteacher-runs"),
     device: Device = "auto",
@@ -29,26 +37,59 @@ def rank(
     """Say which teacher will teach best, before any student is trained."""
     from goodteacher import api
     from goodteacher.data.sources import load
+    from goodteacher.diagnose.ranking import DEFAULT, rank_candidates
+    from goodteacher.diagnose.results import Results
+    from goodteacher.diagnose.scorecard import scorecard_frame
     from goodteacher.report import tables
+    from goodteacher.train.records import write_atomically
+
+    place, _ = begin(device, "local")
+    problem = load(data, root=root) if data else None
+    studies = [Path(item) for item in what if (Path(item) / "plan.json").exists()]
+    named = _alike([_run_of(item, out, problem, place) for item in what if Path(item) not in studies])
+    candidates = api.candidates(named, problem, maps=maps or (), device=place) if named else []
+    for folder in studies:
+        candidates += Results(folder).candidates
+    ranked = rank_candidates(candidates, by=by or DEFAULT)
+    screen = console()
+    tables.show(tables.teacher_grid(ranked), screen)
+    if full:
+        tables.show(tables.scorecard_grid(ranked), screen)
+    frame = scorecard_frame(ranked)
+    if csv is not None:
+        text = frame.to_csv(index=False).encode()
+        write_atomically(csv, lambda handle: handle.write(text))
+        screen.print(f"Scorecard: {csv}", markup=False, highlight=False, soft_wrap=True)
+    if as_json:
+        rows = [{k: v for k, v in row.items() if v == v} for row in frame.to_dict("records")]  # noqa: PLR0124 - NaN
+        ids = {name: [run.id for run in runs] for name, runs in named.items()}
+        rows = [{**row, "runs": ids.get(str(row["name"]).split(", ")[0], [])} for row in rows]
+        print(json.dumps({"ranked": rows, "by": by or DEFAULT}))
+
+
+def _run_of(item: str, out: Path, problem: Any, device: str) -> Any:
+    """Return the run that a word of the command line names; a file is registered first."""
+    from goodteacher.base.errors import ConfigError
+    from goodteacher.study.register import register
     from goodteacher.study.store import Store
 
-    begin(device, "local")
-    found = [Store(Path(r).parent.parent if Path(r).is_dir() else out).run(Path(r).name) for r in runs]
+    model, is_file, file = item.partition("=")
+    if is_file:
+        if problem is None:
+            raise ConfigError("--data", rule="must say what a file's network is scored on", received="nothing")
+        return register(model, Path(file), problem, Store(out), device=device)
+    return Store(Path(item).parent.parent if Path(item).is_dir() else out).run(Path(item).name)
+
+
+def _alike(runs: list[Any]) -> dict[str, list[Any]]:
+    """Return runs that differ in nothing but their seed as one candidate, by name."""
+    from goodteacher import api
+
     groups: dict[str, list[Any]] = {}
-    for item in found:
-        alike = {k: v for k, v in item.spec.items() if k not in ("seed", "teaching")}
-        key = json.dumps(alike, sort_keys=True)
-        groups.setdefault(key, []).append(item)
-    named = {api.candidate_name(items[0]): items for items in groups.values()}
-    problem = load(data, root=root) if data else None
-    ranked = api.rank(named, problem, by=by, device=device)
-    tables.show(tables.teacher_grid(ranked), console())
-    if as_json:
-        rows = [
-            {"name": r.name, "tied": r.tied, "seeds": r.seeds, "runs": [i.id for i in named[r.name]], **r.scores}
-            for r in ranked
-        ]
-        print(json.dumps({"ranked": rows, "by": by}))
+    for item in runs:
+        alike = {k: v for k, v in item.spec.items() if k not in ("seed", "teaching", "start")}
+        groups.setdefault(json.dumps(alike, sort_keys=True), []).append(item)
+    return {api.candidate_name(items[0]): items for items in groups.values()}
 
 
 @app.command()

@@ -31,6 +31,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Show alarms, failures and 
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="KEY.PATH=VALUE, over what a study file says; repeatable.")
 ]
+With = Annotated[
+    list[str] | None,
+    typer.Option("--with", help="KEY=VALUE of the teacher: snapshots=5, cross_fit=4, checkpoints=10, ...; repeatable."),
+]
 Data = Annotated[str, typer.Option("--data", help="gaussian, digits, cifar10, cifar100, an .npz file or a folder.")]
 CORES = os.cpu_count() or 1
 

@@ -46,11 +46,15 @@ def _show_study(results: Results, screen: Any) -> None:
     for alarm in results.alarms():
         say(f"! {alarm}", "bold red")
     if not results.students:
-        for arm, runs in results.teacher_runs.items():
-            say(f"Runs of {arm}: {' '.join(runs.values())}")
+        for arm in results.teachings:
+            say(f"Runs of {arm}: {' '.join(_runs(results, arm))}")
     page = results.folder / "report.html"
     if page.exists():
         say(f"Page: {page}")
+
+
+def _runs(results: Results, arm: str) -> list[str]:
+    return [run for who in results.teachings[arm].values() for run in who.runs]
 
 
 def _as_plain_data(results: Results) -> dict[str, Any]:
@@ -67,10 +71,7 @@ def _as_plain_data(results: Results) -> dict[str, Any]:
         }
         for r in results.students
     ]
-    teachers = [
-        {"name": r.name, "tied": r.tied, "runs": list(results.teacher_runs[r.name].values()), **r.scores}
-        for r in results.ranked
-    ]
+    teachers = [{"name": r.name, "tied": r.tied, "runs": _runs(results, r.name), **r.scores} for r in results.ranked]
     return {
         "study": str(results.folder),
         "page": str(results.folder / "report.html"),

@@ -21,6 +21,7 @@ from goodteacher.cli.options import (
     Root,
     Seeds,
     Set,
+    With,
     Workers,
     app,
     begin,
@@ -123,7 +124,7 @@ def _dry_run(spec: Any, out: Path, device: str, as_json: bool) -> None:
     problem, store, screen = load_problem(spec), Store(out), console()
     plan = plan_study(spec, facts_of(problem), finished_teachers(spec, store))
     screen.print(problem.describe(), markup=False, highlight=False)
-    for run_id, label in plan.labels().items():
+    for run_id, label in plan.names.items():
         state = "finished" if store.has(run_id) else "to train"
         screen.print(f"  {run_id}  {state:9} {label}", markup=False, highlight=False)
     for label, size in memories(plan).items():
@@ -137,7 +138,7 @@ def _dry_run(spec: Any, out: Path, device: str, as_json: bool) -> None:
         markup=False, highlight=False,
     )  # fmt: skip
     if as_json:
-        print(json.dumps({"planned": plan.labels(), **asdict(cost)}))
+        print(json.dumps({"planned": plan.names, **asdict(cost)}))
 
 
 @app.command()
@@ -147,8 +148,12 @@ def teach(
     objective: Annotated[str, typer.Option("--objective", help="What the teacher minimises.")] = "cross_entropy",
     keep: Annotated[str, typer.Option("--keep", help="last, best_brier, best_nll, best_accuracy or epoch=K.")] = "last",
     source: Annotated[
-        Path | None, typer.Option("--from", help="Weights of another toolkit: register, do not train.")
+        str | None,
+        typer.Option(
+            "--from", help="A finished run: train on from its weights. A file of another toolkit: register it."
+        ),
     ] = None,
+    procedures: With = None,
     changes: Set = None,
     root: Root = Path("data"),
     out: Out = Path("goodteacher-runs"),
@@ -161,18 +166,31 @@ def teach(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train a teacher, or register one that was trained elsewhere."""
-    if source is not None:
-        _register(model, source, data, root, out, device, as_json)
+    """Train a teacher, train one on from a finished run, or register one that was trained elsewhere."""
+    from goodteacher.study.store import Store
+
+    start = Path(source).name if source is not None and Store(out).has(Path(source).name) else None
+    if source is not None and start is None:
+        _register(model, Path(source), data, root, out, device, as_json)
         return
+    arm = _arm({"model": model, "objective": objective, "keep": keep, "start": start}, procedures)
     values: dict[str, Any] = {
-        "name": f"teach-{_slug(data)}-{_slug(model)}-{_slug(objective)}",
+        "name": "-".join(["teach", _slug(data), _slug(model), _slug(objective), *([start[:8]] if start else [])]),
         "problem": {"name": data, "root": str(root)},
-        "teachers": {_slug(objective): {"model": model, "objective": objective, "keep": keep}},
+        "teachers": {_slug(objective): arm},
         "seeds": seeds,
     }
     _override(values, changes, epochs=epochs, precision=precision)
     _run_values(values, out, device, engine, workers, quiet, as_json)
+
+
+def _arm(arm: dict[str, Any], procedures: list[str] | None) -> dict[str, Any]:
+    """Return a teacher arm with the keys that --with gives it."""
+    from goodteacher.study.spec import apply_override
+
+    for change in procedures or []:
+        apply_override(arm, change, option="--with")
+    return arm
 
 
 def _register(model: str, source: Path, data: str, root: Path, out: Path, device: str, as_json: bool) -> None:
@@ -195,7 +213,13 @@ def _register(model: str, source: Path, data: str, root: Path, out: Path, device
 def distill(
     student: Annotated[str, typer.Argument(help="A model's name, or module:function.")],
     data: Data,
-    teacher: Annotated[str, typer.Option("--teacher", help="A finished run's id, or a model to train first.")],
+    teacher: Annotated[
+        list[str],
+        typer.Option(
+            "--teacher",
+            help="A finished run's id, a model to train first, or auto: train some and pick one. Several teach as one.",
+        ),
+    ],
     method: Annotated[
         str, typer.Option("--method", help="What carries the teacher over: kd, dkd, crd + kd, ...")
     ] = "kd",
@@ -206,6 +230,11 @@ def distill(
         str | None, typer.Option("--map", help="What is done to the teacher's outputs: temperature, ...")
     ] = None,
     keep: Annotated[str, typer.Option("--keep", help="Of the student: last, best_brier, ...")] = "last",
+    budget: Annotated[int, typer.Option("--budget", help="With auto: how many teachers to train.", min=1)] = 4,
+    candidate: Annotated[
+        str | None, typer.Option("--candidate", help="With auto: the teachers' model; the student's own by default.")
+    ] = None,
+    procedures: With = None,
     changes: Set = None,
     root: Root = Path("data"),
     out: Out = Path("goodteacher-runs"),
@@ -219,14 +248,9 @@ def distill(
     as_json: Json = False,
 ) -> None:
     """Train a student from a teacher, and the same student alone beside it."""
-    from goodteacher.study.store import Store
-
-    is_run = Store(out).has(Path(teacher).name)
-    arm = {"run": Path(teacher).name} if is_run else {"model": teacher, "objective": objective}
     values: dict[str, Any] = {
-        "name": f"distill-{_slug(data)}-{_slug(teacher)}-{_slug(student)}-{_slug(method)}",
+        "name": f"distill-{_slug(data)}-{_slug('-'.join(t[:16] for t in teacher))}-{_slug(student)}-{_slug(method)}",
         "problem": {"name": data, "root": str(root)},
-        "teachers": {"teacher": {**arm, "map": target_map}},
         "students": {
             "alone": {"model": student, "method": "none", "keep": keep},
             _slug(method): {"model": student, "method": method, "keep": keep},
@@ -234,7 +258,35 @@ def distill(
         "seeds": seeds,
     }
     _override(values, changes, epochs=epochs, precision=precision)
+    if teacher == ["auto"]:
+        from goodteacher.automatic import choose_teacher
+
+        place, _ = begin(device, "local")
+        choice = choose_teacher(
+            candidate or student, values, budget=budget, out=out, device=place, engine=engine, workers=workers,
+            console=console(), quiet=quiet,
+        )  # fmt: skip
+        values = choice.study
+    else:
+        from goodteacher.study.store import Store
+
+        values["teachers"] = _teachers(teacher, objective, target_map, procedures, Store(out))
+        for arm in values["students"].values():
+            arm["taught_by"] = ["teacher"] if arm["method"] != "none" else []
     _run_values(values, out, device, engine, workers, quiet, as_json)
+
+
+def _teachers(
+    given: list[str], objective: str, target_map: str | None, procedures: list[str] | None, store: Any
+) -> dict[str, Any]:
+    """Return the teacher arms of `distill`: one, or several with their ensemble."""
+    arms: dict[str, Any] = {}
+    for i, text in enumerate(given):
+        is_run = store.has(Path(text).name)
+        arms[f"teacher{i + 1}"] = {"run": Path(text).name} if is_run else {"model": text, "objective": objective}
+    if len(given) == 1:
+        return {"teacher": _arm({**arms["teacher1"], "map": target_map}, procedures)}
+    return {**arms, "teacher": _arm({"ensemble": {"of": list(arms)}, "map": target_map}, procedures)}
 
 
 def _run_values(

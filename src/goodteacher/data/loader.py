@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from goodteacher.base.errors import ConfigError, check_choice, check_range
-from goodteacher.base.seeds import torch_stream
+from goodteacher.base.seeds import numpy_stream, torch_stream
 from goodteacher.base.types import Batch
 from goodteacher.data.augment import AUGMENTATIONS, augment, normalise, rotations
+from goodteacher.data.mixing import mix
 from goodteacher.data.problem import Problem, SplitName
 
 VIEWS = ("weak", "strong", "rotated")
+
+
+def weak_views(count: int) -> frozenset[str]:
+    """Return the names of so many further draws of the augmentation: ``weak``, ``weak2``, ``weak3``, ..."""
+    return frozenset(f"weak{i if i > 1 else ''}" for i in range(1, count + 1))
+
+
+def _kind_of_view(view: str) -> str:
+    """Return which of `VIEWS` a view is, whatever its number."""
+    return "weak" if view.startswith("weak") and view[4:].isdigit() else view
 
 
 class Loader:
@@ -30,10 +42,12 @@ class Loader:
         augmentation: one of `AUGMENTATIONS`, or ``auto`` for the problem's own.
         views: further views of each image: ``weak`` (a second draw of the augmentation), ``strong`` (RandAugment on top),
             ``rotated`` (the first view at four angles).
+        mixup: α > 0: inputs are blended with another example's, in a share drawn from Beta(α, α) a batch.
+        cutmix: α > 0: a rectangle of each image is replaced by another's; with both, one of the two is drawn a batch.
         device: where the data live.
 
     Raises:
-        ConfigError: for an augmentation or view that vectors cannot have.
+        ConfigError: for an augmentation, view or mixture that vectors cannot have, and for views of mixtures.
     """
 
     def __init__(
@@ -44,14 +58,18 @@ class Loader:
         seed: int,
         augmentation: str = "auto",
         views: frozenset[str] = frozenset(),
+        mixup: float | None = None,
+        cutmix: float | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         check_range("batch_size", batch_size, low=2)
+        check_mixture(problem, views, mixup=mixup, cutmix=cutmix)
         self.augmentation = problem.augment if augmentation == "auto" else augmentation
         check_choice("augmentation", self.augmentation, AUGMENTATIONS)
         for view in views:
-            check_choice("view", view, VIEWS)
-        if not problem.is_image and (self.augmentation != "none" or views - {"weak"}):
+            check_choice("view", _kind_of_view(view), VIEWS)
+        others = {view for view in views if _kind_of_view(view) != "weak"}
+        if not problem.is_image and (self.augmentation != "none" or others):
             wanted = self.augmentation if self.augmentation != "none" else ", ".join(sorted(views))
             raise ConfigError(
                 f"view or augmentation '{wanted}'", rule="needs image inputs", received=f"problem '{problem.name}'"
@@ -59,6 +77,7 @@ class Loader:
         if "rotated" in views and problem.input_shape[1] != problem.input_shape[2]:
             raise ConfigError("view 'rotated'", rule="needs square images", received=f"shape {problem.input_shape}")
         self.seed, self.batch_size, self.views = seed, batch_size, views
+        self.mixup, self.cutmix = mixup, cutmix
         self.examples = len(problem.train)
         if self.examples < 2:
             raise ConfigError(
@@ -79,21 +98,53 @@ class Loader:
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a 0-based step."""
+        batch = self.unmixed(step)
+        if self.mixup is not None or self.cutmix is not None:
+            draws = numpy_stream(self.seed, "mixing", step)
+            inputs, mixed = mix(batch.inputs, batch.labels, draws, mixup=self.mixup, cutmix=self.cutmix)
+            return replace(batch, inputs=inputs, mixed=mixed)
+        if not self.views:
+            return batch
+        raw, views = self.inputs[batch.indices], {}
+        for view in sorted(self.views):
+            views[view] = self._view(view, raw, batch.inputs, torch_stream(self.seed, f"augmentation {view}", step))
+        return replace(batch, views=views)
+
+    def unmixed(self, step: int) -> Batch:
+        """Return the augmented batch of a 0-based step before it is mixed, without further views."""
         epoch, place = divmod(step, self.steps_per_epoch)
         rows = self.order(epoch)[place * self.batch_size : (place + 1) * self.batch_size].to(self.inputs.device)
-        raw = self.inputs[rows]
-        generator = torch_stream(self.seed, "augmentation", step)
-        inputs = normalise(augment(raw, self.augmentation, generator), self.mean, self.std)
-        views = {}
-        for view in sorted(self.views):
-            views[view] = self._view(view, raw, inputs, torch_stream(self.seed, f"augmentation {view}", step))
-        return Batch(inputs, self.labels[rows], rows, views)
+        raw = augment(self.inputs[rows], self.augmentation, torch_stream(self.seed, "augmentation", step))
+        return Batch(normalise(raw, self.mean, self.std), self.labels[rows], rows)
 
     def _view(self, view: str, raw: Tensor, inputs: Tensor, generator: torch.Generator) -> Tensor:
         if view == "rotated":
             return rotations(inputs)
         kind = "strong" if view == "strong" else self.augmentation
         return normalise(augment(raw, kind, generator), self.mean, self.std)
+
+
+def check_mixture(problem: Problem, views: frozenset[str], *, mixup: float | None, cutmix: float | None) -> None:
+    """Raise `ConfigError` unless a problem's batches can be mixed as asked.
+
+    Args:
+        problem: what is mixed.
+        views: further views that are asked for.
+        mixup: α, or None.
+        cutmix: α, or None.
+    """
+    asked = {name: alpha for name, alpha in (("mixup", mixup), ("cutmix", cutmix)) if alpha is not None}
+    for name, alpha in asked.items():
+        check_range(name, alpha, low=0.0, open_low=True)
+        if name == "cutmix" and not problem.is_image:
+            raise ConfigError(name, rule="needs image inputs", received=f"problem '{problem.name}'")
+        if views:
+            raise ConfigError(
+                name,
+                rule="mixes the batch alone and not its further views",
+                received=f"views {', '.join(sorted(views))}",
+                remedy=f"leave out {name}, or the method or target map that reads them",
+            )
 
 
 def plain_batches(

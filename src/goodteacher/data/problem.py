@@ -130,6 +130,12 @@ class Problem:
             mean, std = x.double().mean(dim=0), x.double().std(dim=0, correction=0)
         return mean.float(), std.clamp_min(1e-6).float()
 
+    def with_train_rows(self, rows: Tensor) -> Problem:
+        """Return the problem with some of its training examples, normalised as the whole of them is."""
+        part = replace(self, train=self.train.take(rows))
+        part.__dict__["statistics"] = self.statistics
+        return part
+
     @cached_property
     def fingerprint(self) -> str:
         """Hash of every number in the problem: two runs share results only if they saw the same data.

@@ -92,6 +92,67 @@ def expected_calibration_error(
     return float((curve.share * (curve.accuracy - curve.confidence).abs()).sum())
 
 
+def confidence_gaps(
+    p: Probabilities, labels: Labels, *, bins: int = 15, binning: Binning = "width"
+) -> tuple[float, float]:
+    r"""Return the parts of the expected calibration error in bins that are too sure and in bins that are not sure enough.
+
+    .. math:: \mathrm{ECE}_o = \sum_m \frac{|B_m|}{N} \max(\mathrm{conf}(B_m) - \mathrm{acc}(B_m), 0), \quad
+              \mathrm{ECE}_u = \sum_m \frac{|B_m|}{N} \max(\mathrm{acc}(B_m) - \mathrm{conf}(B_m), 0)
+
+    Args:
+        p: ``(N, C)`` probabilities.
+        labels: ``(N,)``.
+        bins: M.
+        binning: ``width`` or ``mass``.
+
+    Returns:
+        Over- and underconfidence, whose sum is the expected calibration error.
+
+    Example:
+        >>> p = torch.tensor([[0.75, 0.25], [0.75, 0.25], [0.5, 0.5], [0.5, 0.5]])
+        >>> confidence_gaps(p, torch.tensor([0, 1, 0, 0]))
+        (0.125, 0.25)
+
+    Source: Guo et al. (2017), equation 3, split by the sign of the gap.
+    """
+    curve = reliability(p, labels, bins=bins, binning=binning)
+    gap = curve.confidence - curve.accuracy
+    return float((curve.share * gap.clamp_min(0)).sum()), float((curve.share * (-gap).clamp_min(0)).sum())
+
+
+def classwise_calibration_error(p: Probabilities, labels: Labels, *, bins: int = 15) -> float:
+    r"""Return the calibration error of every class's probability, averaged over classes.
+
+    .. math:: \frac{1}{C} \sum_c \sum_k \frac{n_{ck}}{N} \left| \bar o_{ck} - \bar p_{ck} \right|
+
+    Args:
+        p: ``(N, C)`` probabilities.
+        labels: ``(N,)``.
+        bins: of equal width on each class's probability.
+
+    Returns:
+        In [0, 2/C]: with many classes most probabilities are near 0, and so is this.
+
+    Raises:
+        ConfigError: for fewer than one bin.
+
+    Example:
+        >>> classwise_calibration_error(torch.tensor([[0.75, 0.25]] * 4), torch.tensor([0, 0, 1, 1]))
+        0.25
+
+    Source: Kull et al. (2019), section 2; Nixon et al. (2019).
+    """
+    check_range("bins", bins, low=1)
+    check_labels(labels, examples=p.shape[0], classes=p.shape[1])
+    p = p.double()
+    place = (p * bins).ceil().long().sub(1).clamp(0, bins - 1)
+    # The size of a bin cancels: its share times the gap of its means is the gap of its sums.
+    gap = p - torch.nn.functional.one_hot(labels, p.shape[1])
+    sums = torch.zeros(bins, p.shape[1], dtype=torch.float64).scatter_add_(0, place, gap)
+    return float(sums.abs().sum() / p.numel())
+
+
 def cross_fitted(
     logits: Logits, labels: Labels, *, score: Score = "brier", seed: int = 0
 ) -> tuple[PerExample, tuple[float, float]]:

@@ -1,6 +1,6 @@
-"""How predictions are spread: within a class, between classes, over the classes not chosen; and Murphy's split of their score.
+"""How predictions are spread: within a class, between classes, over augmented views; and Murphy's split of their score.
 
-Legend: N examples, C classes; p = softmax(z), y label.
+Legend: N examples, C classes, V views; p = softmax(z), y label.
 """
 
 from __future__ import annotations
@@ -10,7 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from goodteacher.base.errors import DataError, check_labels, check_logits, check_range, check_simplex
+from goodteacher.base.errors import (
+    DataError,
+    ShapeError,
+    check_float,
+    check_labels,
+    check_logits,
+    check_range,
+    check_simplex,
+)
 from goodteacher.base.probability import brier_score, entropy, kl, log_probabilities, log_soften
 from goodteacher.base.types import Labels, Logits, PerExample, Probabilities
 
@@ -116,6 +124,41 @@ def spread(logits: Logits, *, temperature: float = 1.0) -> dict[str, PerExample]
         "top_probability": p.gather(1, top).squeeze(1),
         "secondary_deviation": secondary.std(dim=1, correction=0),
     }
+
+
+def view_consistency(logits: Tensor) -> dict[str, PerExample]:
+    r"""Return how much predictions change between augmented views of the same example.
+
+    .. math:: \frac{1}{V} \sum_v \| p_v - \bar p \|^2, \qquad
+              1 - \sum_c \frac{n_c (n_c - 1)}{V (V - 1)}
+
+    Args:
+        logits: ``(V, N, C)``, at least two views.
+
+    Returns:
+        ``variance`` over views, and ``disagreement``: the share of pairs of views whose top classes differ (n_c of V views have
+        top class c), which does not depend on the number of views but for chance; each ``(N,)`` float64.
+
+    Raises:
+        ShapeError: for shapes, types or values that do not fit, or fewer than two views.
+
+    Example:
+        >>> found = view_consistency(torch.tensor([[[0.75, 0.25]], [[0.25, 0.75]]]).log())
+        >>> {name: round(value.item(), 4) for name, value in found.items()}
+        {'variance': 0.125, 'disagreement': 1.0}
+
+    Source: Dong, Liu & Shang (2024) penalise the like over the course of training; here it is over views.
+    """
+    check_float(views=logits)
+    if logits.dim() != 3 or logits.shape[0] < 2:
+        rule = "must have shape (V, N, C) with at least two views"
+        raise ShapeError("views", rule=rule, received=f"shape {tuple(logits.shape)}")
+    views, _, classes = logits.shape
+    p = log_soften(logits.double()).exp()
+    variance = (p - p.mean(dim=0)).square().sum(dim=-1).mean(dim=0)
+    count = torch.nn.functional.one_hot(logits.argmax(dim=-1), classes).sum(dim=0).double()
+    agreement = (count * (count - 1)).sum(dim=-1) / (views * (views - 1))
+    return {"variance": variance, "disagreement": 1 - agreement}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from goodteacher.base.errors import ShapeError, check_same_shape, check_simplex
-from goodteacher.base.probability import kl, log_probabilities, log_soften, squared_distance
+from goodteacher.base.probability import cross_entropy, kl, log_probabilities, log_soften, squared_distance
 from goodteacher.base.types import Logits, PerExample, Probabilities
 
 
@@ -49,8 +49,8 @@ def distance_to_votes(logits: Logits, votes: Tensor, *, temperature: float = 1.0
         temperature: T.
 
     Returns:
-        ``mse`` (corrected: unbiased, so single values may be negative), ``mse_raw``, and ``kl`` from the shares (not
-        corrected; nats), each ``(N,)`` float64.
+        ``mse`` (corrected: unbiased, so single values may be negative), ``mse_raw``, and ``kl`` from the shares (nats; not
+        corrected, but what the votes' scatter adds to its mean is the same for every teacher), each ``(N,)`` float64.
 
     Raises:
         ShapeError: if the shapes differ, or an example has fewer than two votes.
@@ -58,13 +58,52 @@ def distance_to_votes(logits: Logits, votes: Tensor, *, temperature: float = 1.0
     Source: Peterson et al. (2019) for the votes; METHODS.md for the correction.
     """
     check_same_shape(logits=logits, votes=votes)
-    count = votes.double().sum(dim=1, keepdim=True)
-    if float(count.min()) < 2:
-        raise ShapeError(
-            "votes", rule="must be at least two an example", received=f"{int(count.min())} for one of them"
-        )
-    shares = votes.double() / count
+    shares, count = _shares(votes, least=2)
     log_q = log_soften(logits.double(), temperature)
     raw = squared_distance(log_q.exp(), shares)
-    scatter = (1 - shares.square().sum(dim=1)) / (count.squeeze(1) - 1)
+    scatter = (1 - shares.square().sum(dim=1)) / (count - 1)
     return {"mse": raw - scatter, "mse_raw": raw, "kl": kl(torch.where(shares > 0, shares.log(), -torch.inf), log_q)}
+
+
+def scores_by_votes(logits: Logits, votes: Tensor, *, temperature: float = 1.0) -> dict[str, PerExample]:
+    r"""Return the mean scores against each vote of an example, as if each were its label.
+
+    .. math:: \frac{1}{n} \sum_{i=1}^n \| q - e_{v_i} \|^2 = \| q \|^2 - 2 \langle q, h \rangle + 1, \qquad
+              -\sum_c h_c \log q_c
+
+    Where q does not depend on the votes, the mean Brier score is that of the squared distance to p* plus
+    :math:`1 - \|p^*\|^2`, with one vote as with many. So votes that a network never saw judge it on its own training
+    inputs, where the labels it was trained on flatter it.
+
+    Args:
+        logits: ``(N, C)``.
+        votes: ``(N, C)`` counts, at least one an example; none of them seen by the network.
+        temperature: T.
+
+    Returns:
+        ``brier`` and ``nll`` (nats), each ``(N,)`` float64.
+
+    Raises:
+        ShapeError: if the shapes differ, or an example has no vote.
+
+    Example:
+        >>> scores = scores_by_votes(torch.tensor([[0.0, 0.0]]), torch.tensor([[3, 1]]))
+        >>> round(scores["brier"].item(), 4), round(scores["nll"].item(), 4)
+        (0.5, 0.6931)
+
+    Source: METHODS.md, "Why held-out Brier ranks teachers".
+    """
+    check_same_shape(logits=logits, votes=votes)
+    shares, _ = _shares(votes, least=1)
+    log_q = log_soften(logits.double(), temperature)
+    q = log_q.exp()
+    return {"brier": q.square().sum(dim=1) - 2 * (q * shares).sum(dim=1) + 1, "nll": cross_entropy(shares, log_q)}
+
+
+def _shares(votes: Tensor, *, least: int) -> tuple[Probabilities, PerExample]:
+    """Return the votes' shares and their number an example, checked."""
+    count = votes.double().sum(dim=1)
+    if float(count.min()) < least:
+        rule = f"must be at least {'two' if least > 1 else 'one'} an example"
+        raise ShapeError("votes", rule=rule, received=f"{count.min().item():g} for one of them")
+    return votes.double() / count[:, None], count

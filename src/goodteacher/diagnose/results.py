@@ -13,14 +13,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from goodteacher.base.probability import log_probabilities, log_soften
+from goodteacher.base.probability import log_soften
 from goodteacher.diagnose.calibration import expected_calibration_error
+from goodteacher.diagnose.candidates import candidate_of
 from goodteacher.diagnose.distance import distance_to_truth, distance_to_votes
 from goodteacher.diagnose.ranking import PREDICTORS, Candidate, Ranked, rank_candidates
+from goodteacher.diagnose.scorecard import DIRECTION
+from goodteacher.study.answers import Answers
 from goodteacher.study.run import Run
 from goodteacher.study.stats import Estimate, holm, mean_interval, paired_difference, spearman, t_test_p
 from goodteacher.study.store import load_study
-from goodteacher.teachers.targets import parse_map
+from goodteacher.study.teaching import Teaching
 from goodteacher.train.checkpoint import load_tensors
 from goodteacher.train.infer import quick_scores
 from goodteacher.train.records import read_json
@@ -66,9 +69,14 @@ class Results:
         problem = self.store.root / "problems" / self.plan["problem"]
         self.facts: dict[str, Any] = read_json(problem / "facts.json")
         self.targets: dict[str, Tensor] = load_tensors(problem / "targets.safetensors")
-        planned = [t["run"] for t in self.plan["teachers"]] + [c["run"] for c in self.plan["cells"]]
-        self.missing = [run for run in dict.fromkeys(planned) if not self.store.has(run)]
+        self.missing = [run for run in self.planned if not self.store.has(run)]
         self._runs: dict[str, Run] = {}
+
+    @property
+    def planned(self) -> list[str]:
+        """Ids of the runs behind teachers and students."""
+        taught = [run for row in self.plan["teachers"] for run in row["runs"]]
+        return list(dict.fromkeys([*taught, *(c["run"] for c in self.plan["cells"])]))
 
     def run(self, run: str) -> Run:
         """Return a run, read once."""
@@ -82,46 +90,48 @@ class Results:
         return next(iter(self.study["teachers"]), None)
 
     @cached_property
-    def teacher_runs(self) -> dict[str, dict[int, str]]:
-        """Teacher arm to seed to finished run."""
-        arms: dict[str, dict[int, str]] = {
-            arm: {} for arm, spec in self.study["teachers"].items() if spec["table"] is None
-        }
+    def answers(self) -> dict[tuple[str, int], Answers]:
+        """(teacher arm, seed) to its answers on held-out examples, where its runs are finished; tables among them."""
+        found = {}
         for row in self.plan["teachers"]:
+            teaching = Teaching.read({k: v for k, v in row.items() if k not in ("arm", "seed")})
+            if not set(teaching.runs) & set(self.missing):
+                found[row["arm"], row["seed"]] = Answers(teaching, self.store, self.targets)
+        return found
+
+    @cached_property
+    def teachings(self) -> dict[str, dict[int, Teaching]]:
+        """Teacher arm to seed to who teaches, where networks do and are finished."""
+        arms: dict[str, dict[int, Teaching]] = {}
+        for (arm, seed), answers in self.answers.items():
+            who = answers.teaching
             # A run given by its id teaches every seed, but is one network: it counts once.
-            if row["run"] not in self.missing and row["run"] not in arms[row["arm"]].values():
-                arms[row["arm"]][row["seed"]] = row["run"]
-        return {arm: runs for arm, runs in arms.items() if runs}
+            if who.runs and who not in arms.setdefault(arm, {}).values():
+                arms[arm][seed] = who
+        return {arm: arms[arm] for arm in self.study["teachers"] if arms.get(arm)}
 
     def teacher_logits(self, arm: str, seed: int, split: str) -> Tensor:
         """Return what a teacher arm hands over on a split, after its target map, as logits ``(N, C)``."""
-        spec = self.plan["maps"][arm]
-        table = self.study["teachers"][arm]["table"]
-        if table is not None:
-            rows = self.targets[f"{split}.{table}"].float()
-            logits = log_probabilities(rows / rows.sum(dim=1, keepdim=True))
-            validation = self.targets[f"validation.{table}"].float()
-            fitted = parse_map(spec).fit(
-                log_probabilities(validation / validation.sum(dim=1, keepdim=True)), self.targets["validation.labels"]
-            )
-            return fitted(logits)
-        run = self.run(self.teacher_runs[arm][seed])
-        return run.target_map(spec)(run.outputs(split))
+        return self.answers[arm, seed].mapped(split)
+
+    @cached_property
+    def candidates(self) -> list[Candidate]:
+        """Teacher arms with all the evidence there is about them on validation."""
+        return [
+            candidate_of(arm, {seed: self.answers[arm, seed] for seed in sorted(seeds)}, self.targets)
+            for arm, seeds in self.teachings.items()
+        ]
 
     @cached_property
     def ranked(self) -> list[Ranked]:
-        """Teacher arms by calibrated held-out Brier, best first, from validation alone."""
-        candidates = []
-        for arm, runs in self.teacher_runs.items():
-            logits = tuple(self.teacher_logits(arm, seed, "validation") for seed in sorted(runs))
-            candidates.append(Candidate(arm, logits, self.targets["validation.labels"], tuple(sorted(runs))))
-        return rank_candidates(candidates) if candidates else []
+        """Teacher arms by the default predictor, best first, from validation alone."""
+        return rank_candidates(self.candidates) if self.candidates else []
 
     def teacher_test_accuracy(self, arm: str) -> Estimate:
         """Return a teacher arm's test accuracy over seeds."""
         labels = self.targets["test.labels"]
-        runs = self.teacher_runs[arm]
-        return mean_interval([quick_scores(self.run(r).outputs("test"), labels)["accuracy"] for r in runs.values()])
+        plain = [self.answers[arm, seed].plain("test") for seed in self.teachings[arm]]
+        return mean_interval([quick_scores(logits, labels)["accuracy"] for logits in plain])
 
     def teaching_temperatures(self) -> list[float]:
         """Return the temperatures at which students of this study are taught."""
@@ -144,7 +154,7 @@ class Results:
         for temperature in self.teaching_temperatures():
             rows = [
                 measure(self.teacher_logits(arm, s, "test"), reference, temperature=temperature)
-                for s in self.teacher_runs[arm]
+                for s in self.teachings[arm]
             ]
             for name in ("mse", "kl"):
                 found[f"{name}@T={temperature:g}"] = float(np.mean([float(r[name].mean()) for r in rows]))
@@ -218,24 +228,20 @@ class Results:
         level = level.round(12)  # what is tied on paper stays tied
         found = {}
         for name in PREDICTORS:
-            sign = 1 if name == "accuracy" else -1
-            found[name] = spearman((sign * points[name]).tolist(), level.tolist())
+            # With too few examples a class, some quantities are known of no teacher.
+            if name in points:
+                found[name] = spearman((DIRECTION[name] * points[name]).tolist(), level.tolist())
         return found
 
     def reliability_logits(self, arm: str) -> tuple[Tensor, Tensor]:
         """Return a teacher arm's validation logits of all seeds, joined, with their labels."""
-        logits = torch.cat([self.teacher_logits(arm, s, "validation") for s in self.teacher_runs[arm]])
-        return logits, self.targets["validation.labels"].repeat(len(self.teacher_runs[arm]))
+        logits = torch.cat([self.teacher_logits(arm, s, "validation") for s in self.teachings[arm]])
+        return logits, self.targets["validation.labels"].repeat(len(self.teachings[arm]))
 
     def alarms(self) -> list[str]:
         """Return what was shouted while training, of all runs of the study."""
-        planned = [t["run"] for t in self.plan["teachers"]] + [c["run"] for c in self.plan["cells"]]
-        return [
-            alarm
-            for run in dict.fromkeys(planned)
-            if run not in self.missing
-            for alarm in self.run(run).result["alarms"]
-        ]
+        done = [run for run in self.planned if run not in self.missing]
+        return [alarm for run in done for alarm in self.run(run).result["alarms"]]
 
 
 def _compare(

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError, ShapeError, check_range
 from goodteacher.base.probability import reduce
+from goodteacher.base.stages import children_behind
 from goodteacher.base.types import Batch, Needs, Output, Progress, Reduction, Terms
 from goodteacher.methods.connectors import (
     check_embeddings,
@@ -194,7 +195,7 @@ class SimKD(nn.Module):
         student, teacher = setting.student_shapes["stages"][-1], setting.teacher_shapes["stages"][-1]
         size = (min(student[1], teacher[1]), min(student[2], teacher[2]))
         network = _network(setting, "simkd")
-        behind = list(children_behind(network, guess_taps(network).stages[-1], "simkd").values())
+        behind = list(children_behind(network, guess_taps(network).stages[-1], "method 'simkd'").values())
         pools = [i for i, part in enumerate(behind) if isinstance(part, nn.AdaptiveAvgPool2d)]
         if not pools:
             raise ConfigError("method 'simkd'", rule="needs a teacher that pools its last map", received="none")
@@ -241,32 +242,6 @@ class Deployed(nn.Module):
         stages = TappedModel(self.student)(x, frozenset({"stages"})).stages
         logits: Tensor = self.classifier(self.projector(stages[-1]))
         return logits
-
-
-def children_behind(network: nn.Module, child: str, method: str) -> dict[str, nn.Module]:
-    """Return a network's children between one of them and the classifier, in order of execution.
-
-    Args:
-        network: a chain of children that ends with stages, perhaps more, and the classifier.
-        child: name of a direct child.
-        method: for messages.
-
-    Returns:
-        Name to module, without the classifier.
-
-    Raises:
-        ConfigError: if the network is no such chain.
-    """
-    names = list(dict(network.named_children()))
-    taps = guess_taps(network)
-    if not taps.stages or not {child, *taps.stages} <= set(names) or taps.head != names[-1]:
-        raise ConfigError(
-            f"method '{method}'",
-            rule="needs a network that is a chain of stages and a classifier",
-            received=type(network).__name__,
-            remedy="choose a model of `goodteacher list models` that has stages",
-        )
-    return {name: network.get_submodule(name) for name in names[names.index(child) + 1 : -1]}
 
 
 def _conv(width_in: int, width: int, size: int) -> tuple[nn.Module, ...]:

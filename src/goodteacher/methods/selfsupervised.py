@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError, check_range
+from goodteacher.base.stages import children_behind, stage_names
 from goodteacher.base.types import Batch, Logits, Needs, Output, Progress, Reduction, Tap, Terms
 from goodteacher.methods.connectors import Shape, initialise_convolutions, total, wide
 from goodteacher.methods.logits import kd
-from goodteacher.methods.reuse import children_behind
 from goodteacher.models.features import guess_taps
 
 ROTATIONS = 4
@@ -118,7 +118,7 @@ class RotationHeads(nn.ModuleList):
         super().__init__()
         taps = guess_taps(network)
         described = dict(zip(taps.stages, shapes.get("stages", ()), strict=False))
-        children_behind(network, taps.stages[0] if taps.stages else "", "hsakd")
+        stage_names(network, "method 'hsakd'")
         stages = [
             name
             for i, name in enumerate(taps.stages)
@@ -133,7 +133,7 @@ class RotationHeads(nn.ModuleList):
         assert taps.head is not None, "a chain ends with its head"
         width = network.get_submodule(taps.head).in_features
         for i, name in enumerate(stages):
-            behind = children_behind(network, name, "hsakd")
+            behind = children_behind(network, name, "method 'hsakd'")
             if i + 1 == len(stages):
                 behind = _repeated(network, stages[-2], described) | behind
             parts = [copy.deepcopy(part) for part in behind.values()]
@@ -168,7 +168,7 @@ def _starts_with_a_pool(stage: nn.Module) -> bool:
 def _repeated(network: nn.Module, before: str, shapes: dict[str, Shape]) -> dict[str, nn.Module]:
     """Return the stages behind a child once more, made to follow the last of them: equal width and stride 1."""
     last = guess_taps(network).stages[-1]
-    behind = children_behind(network, before, "hsakd")
+    behind = children_behind(network, before, "method 'hsakd'")
     names = list(behind)[: list(behind).index(last) + 1]
     again = {f"{name} again": behind[name] for name in names}
     first = f"{names[0]} again"

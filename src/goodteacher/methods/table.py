@@ -30,6 +30,7 @@ from goodteacher.methods.relations import PKT, RKD, SP
 from goodteacher.methods.reuse import SRRL, SimKD
 from goodteacher.methods.review import ReviewKD
 from goodteacher.methods.selfsupervised import HSAKD
+from goodteacher.methods.semisupervised import Labelled
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ METHODS: dict[str, MethodRow] = {
     "simkd": MethodRow(SimKD, "Chen et al. (2022)", gamma=0.0),
     "reviewkd": MethodRow(ReviewKD, "Chen et al. (2021)"),
     "hsakd": MethodRow(HSAKD, "Yang et al. (2021a)"),
+    "labelled": MethodRow(Labelled, "Chen et al. (2020)", gamma=0.0),
 }
 
 

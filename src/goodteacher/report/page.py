@@ -16,8 +16,14 @@ from goodteacher.report.tables import Grid, distance_grid, predictor_grid, stude
 from goodteacher.train.records import write_atomically
 
 
+def page_style() -> str:
+    """Return the style sheet that goes into every page."""
+    return files("goodteacher.report").joinpath("page.css").read_text(encoding="utf-8")
+
+
 @lru_cache(maxsize=1)
-def _scripts() -> str:
+def scripts() -> str:
+    """Return the JavaScript that draws a page's figures; it goes into the page."""
     import vl_convert
 
     bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]
@@ -37,7 +43,11 @@ def write_page(results: Results) -> Path:
         StoreError: if they cannot be written.
     """
     template = files("goodteacher.report").joinpath("page.html.j2").read_text(encoding="utf-8")
-    html = Environment(autoescape=True).from_string(template).render(**page_values(results), scripts=_scripts())
+    html = (
+        Environment(autoescape=True)
+        .from_string(template)
+        .render(**page_values(results), style=page_style(), scripts=scripts())
+    )
     path = results.folder / "report.html"
     write_atomically(path, lambda file: file.write(html.encode()))
     table = results_table(results)
@@ -65,8 +75,7 @@ def page_values(results: Results) -> dict[str, Any]:
         predictor_grid(results),
         distance_grid(results),
     ]
-    planned = [row["run"] for row in results.plan["teachers"]] + [c["run"] for c in results.plan["cells"]]
-    finished = [results.run(run) for run in dict.fromkeys(planned) if run not in results.missing]
+    finished = [results.run(run) for run in results.planned if run not in results.missing]
     environments = {tuple(sorted(run.result["environment"].items())): run.result["environment"] for run in finished}
     return {
         "name": results.study["name"],

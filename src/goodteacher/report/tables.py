@@ -11,6 +11,7 @@ from rich.table import Table
 
 from goodteacher.diagnose.ranking import Ranked
 from goodteacher.diagnose.results import Results
+from goodteacher.diagnose.scorecard import QUANTITIES
 from goodteacher.study.stats import Estimate
 
 
@@ -45,6 +46,17 @@ def number(value: float, digits: int = 4) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
+# Columns of the short table: heading, factor, digits.
+SHORT = {
+    "calibrated_brier": ("calibrated Brier", 1, 4),
+    "brier": ("Brier", 1, 4),
+    "calibrated_nll": ("calibrated NLL", 1, 4),
+    "nll": ("NLL", 1, 4),
+    "accuracy": ("accuracy %", 100, 2),
+    "ece": ("ECE", 1, 3),
+}
+
+
 def teacher_grid(ranked: Sequence[Ranked], *, title: str = "Teachers, ranked on validation before any student") -> Grid:
     """Return the ranking of candidate teachers.
 
@@ -53,28 +65,73 @@ def teacher_grid(ranked: Sequence[Ranked], *, title: str = "Teachers, ranked on 
         title: of the table.
 
     Returns:
-        The table; a tie with the best is marked.
+        The table; the deciding quantity comes first, with its interval, and a tie with the best is marked.
     """
+    by = ranked[0].by if ranked else "calibrated_brier"
+    heading, factor, digits = SHORT.get(by, (by.replace("_", " "), 1, 4))
+    others = {name: column for name, column in SHORT.items() if name != by}
     rows = []
     for place, r in enumerate(ranked, start=1):
-        s = r.scores
-        to_best = (
-            "best" if place == 1 else f"{r.to_best.mean:+.4f} ± {r.to_best.half:.4f}" + (" (tied)" if r.tied else "")
-        )
-        cells = (str(place), r.name, number(s["calibrated_brier"]), to_best, number(s["brier"]))
-        rest = (number(s["calibrated_nll"]), number(s["nll"]), f"{100 * s['accuracy']:.2f}", number(s["ece"], 3))
-        rows.append((*cells, *rest, f"{r.temperature:.2f}"))
+        mean = number(factor * r.estimate.mean, digits)
+        deciding = mean if math.isnan(r.estimate.low) else f"{mean} ± {factor * r.estimate.half:.{digits}f}"
+        to_best = "best" if place == 1 else _to_best(r, factor, max(digits, 4 if factor == 1 else 2))
+        rest = (number(k * r.scores[name], d) for name, (_, k, d) in others.items())
+        rows.append((str(place), r.name, deciding, to_best, *rest, f"{r.temperature:.2f}"))
     n = f"{_seeds(ranked)} of {ranked[0].examples} examples" if ranked else "n = 0"
-    columns = (
-        "#", "teacher", "calibrated Brier", "to the best", "Brier", "calibrated NLL", "NLL", "accuracy %", "ECE", "T",
-    )  # fmt: skip
-    seeds = {r.seeds for r in ranked}
-    over = "examples" if seeds <= {1} else "seeds" + (", or examples where their number differs" * (len(seeds) > 1))
+    columns = ("#", "teacher", heading, "to the best", *(title for title, _, _ in others.values()), "T")
+    better = QUANTITIES[by].better
     note = (
-        "Lower is better but for accuracy. Calibrated: after the temperature T that minimises the score, fitted and scored on "
-        f"different halves. ± is half a 95% t interval of the paired difference over {over}; tied: it holds zero."
+        f"Ranked by {heading}: {QUANTITIES[by].description}; {better} is better. Calibrated: after the temperature T that "
+        "minimises the score, fitted and scored on different halves. To the best: paired difference, positive is worse. ± is "
+        f"half a 95% interval, of the difference over {_over(ranked)}; tied: it holds zero."
     )
     return Grid(f"{title} ({n})", columns, tuple(rows), note)
+
+
+def _to_best(r: Ranked, factor: float, digits: int) -> str:
+    mean = f"{factor * r.to_best.mean:+.{digits}f}"
+    if math.isnan(r.to_best.low):
+        return f"{mean} (no interval)"
+    return f"{mean} ± {factor * r.to_best.half:.{digits}f}{' (tied)' if r.tied else ''}"
+
+
+def _over(ranked: Sequence[Ranked]) -> str:
+    """Say what the differences' intervals are over."""
+    words = {"seeds": "seeds", "examples": "examples", "resamples": "resamples of the examples"}
+    found = {r.over for r in ranked[1:]} or {r.over for r in ranked} or {"seeds"}
+    said = [text for key, text in words.items() if key in found]
+    return ", or ".join(said) + (" where seeds do not pair or do not differ" if len(said) > 1 else "") or "nothing"
+
+
+def scorecard_grid(ranked: Sequence[Ranked], *, most: int = 8) -> Grid:
+    """Return the whole scorecard: quantities down, candidates across.
+
+    Args:
+        ranked: best first.
+        most: candidates shown.
+
+    Returns:
+        The table, with the quantities that somebody shown has; those before a target map come last, under that heading.
+    """
+    shown = ranked[:most]
+    after = [(name, q) for name, q in QUANTITIES.items() if any(name in r.scores for r in shown)]
+    before = [(name, q) for name, q in QUANTITIES.items() if any(name in r.before for r in shown)]
+    blank = ("",) * (len(shown) + 1)
+    rows = [(name.replace("_", " "), q.better or "", *_cells(name, [r.scores for r in shown])) for name, q in after]
+    if before:
+        rows.append(("before the map", *blank))
+        rows += [
+            (f"  {name.replace('_', ' ')}", q.better or "", *_cells(name, [r.before for r in shown]))
+            for name, q in before
+        ]
+    more = f" The first {most} of {len(ranked)} candidates." if len(ranked) > most else ""
+    title = f"Scorecard ({_seeds(ranked)} of {ranked[0].examples} examples)" if ranked else "Scorecard (n = 0)"
+    note = "Means over examples and seeds, of what a student would be taught; -: not known." + more
+    return Grid(title, ("quantity", "better", *(r.name for r in shown)), tuple(rows), note)
+
+
+def _cells(name: str, scores: Sequence[dict[str, float]]) -> list[str]:
+    return [f"{s[name]:.4g}" if name in s else "-" for s in scores]
 
 
 def _seeds(ranked: Sequence[Ranked]) -> str:

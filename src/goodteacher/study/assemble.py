@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from goodteacher.base.compose import Setting, build_parts, join
+from goodteacher.base.compose import Joined, Setting, build_parts, join
 from goodteacher.base.errors import ConfigError
 from goodteacher.base.seeds import seeded
 from goodteacher.base.types import FrozenTeacher, Loss
+from goodteacher.data.folds import assign_folds, without_fold
 from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
 from goodteacher.methods.labels import HardLabels
@@ -20,16 +21,20 @@ from goodteacher.methods.preparation import PREPARATIONS, Prepared
 from goodteacher.methods.table import METHODS
 from goodteacher.models.features import tap_shapes
 from goodteacher.models.table import build_model
-from goodteacher.study.plan import RunSpec, Teaching
+from goodteacher.study.answers import Answers
+from goodteacher.study.canonical import pupil_setting
 from goodteacher.study.prepare import PreparationLoss, PreparedTeacher
 from goodteacher.study.run import Run
+from goodteacher.study.runspec import RunSpec
 from goodteacher.study.store import Store
+from goodteacher.study.teaching import TABLES, Teaching
+from goodteacher.teachers.regularised import MCMI
 from goodteacher.teachers.table import OBJECTIVES
-from goodteacher.teachers.targets import parse_map
+from goodteacher.train.checkpoint import load_weights
 from goodteacher.train.config import Recipe
-from goodteacher.train.frozen import MappedTeacher, NetworkTeacher, TableTeacher
+from goodteacher.train.frozen import EnsembleTeacher, FoldTeacher, MappedTeacher, NetworkTeacher, TableTeacher, views_of
 from goodteacher.train.learner import Learner
-from goodteacher.train.precision import Precision, choose_precision
+from goodteacher.train.precision import Precision, autocast, choose_precision
 from goodteacher.train.records import read_json, write_json
 
 
@@ -53,34 +58,54 @@ def assemble(
     """
     first = next(iter(trainings.values()))[0]
     recipe = Recipe.model_validate(first.recipe)
+    own = without_fold(problem, *first.fold, first.seed) if first.fold else problem
     load = partial(
-        Loader, problem, batch_size=recipe.batch_size, seed=first.seed, augmentation=recipe.augment, device=device
+        Loader, own, batch_size=recipe.batch_size, seed=first.seed, augmentation=recipe.augment, device=device
     )
     sample = load().batch(0).inputs
     teachers: dict[Any, FrozenTeacher] = {}
     learners = {}
     for training, specs in trainings.items():
-        learners[training] = _learner(specs, labels, problem, store, sample, teachers)
-    views = frozenset[str]().union(*(learner.needs.views for learner in learners.values()))
-    return learners, load(views=views)
+        learners[training] = _learner(specs, labels, problem, own, store, sample, teachers)
+    views = frozenset[str]().union(*(x.needs.views | views_of(x.teacher) for x in learners.values()))
+    loader = load(views=views, mixup=recipe.mixup, cutmix=recipe.cutmix)
+    for learner in learners.values():
+        _prepare(learner, loader)
+    return learners, loader
+
+
+def _prepare(learner: Learner, loader: Loader) -> None:
+    """Show a fresh learner's network one epoch, for the parts of its loss that must see it first (MCMI's class centres)."""
+    if learner.step:
+        return
+    parts = learner.loss.parts if isinstance(learner.loss, Joined) else [learner.loss]
+    for part in parts:
+        if getattr(part, "needs_preparation_pass", False):
+            assert isinstance(part, MCMI)
+            with autocast(learner.device, learner.precision):
+                part.prepare(learner.model, (loader.batch(step) for step in range(loader.steps_per_epoch)))
 
 
 def _learner(
     specs: list[RunSpec],
     labels: dict[str, str],
     problem: Problem,
+    own: Problem,
     store: Store,
     sample: Tensor,
     teachers: dict[Any, FrozenTeacher],
 ) -> Learner:
+    """Return a run's learner; ``own`` is the problem without the fold that it must not see."""
     spec = specs[0]
     device = sample.device
     teacher = frozen_teacher(spec.teaching, problem, store, str(device), teachers) if spec.teaching else None
     network = teacher_network(teacher)
     with seeded(spec.seed, "init"):
         model = _network(spec, network, problem, sample)
+    if spec.start is not None:
+        load_weights(model, store.run(spec.start).weights, f"the start from run {spec.start}")
     with seeded(spec.seed, "method"):
-        loss = build_loss(spec, model, network, problem, sample)
+        loss = build_loss(spec, model, network, own, sample)
     recipe = Recipe.model_validate(spec.recipe)
     learner = Learner(
         labels[spec.id],
@@ -93,6 +118,7 @@ def _learner(
         precision=_precision(store, spec, recipe, model, sample),
         folder=store.training_folder(spec.training_id),
         device=device,
+        examples=len(own.train),
     )
     learner.resume()
     return learner
@@ -139,6 +165,7 @@ def build_loss(spec: RunSpec, model: nn.Module, teacher: nn.Module | None, probl
         student=model,
         teacher=teacher,
         labels=problem.train.labels,
+        **(pupil_setting(spec.loss, problem.classes, problem.input_shape) if spec.kind == "teacher" else {}),
     )
     return loss_from_parts(spec.kind, spec.loss, spec.gamma, setting)
 
@@ -154,7 +181,7 @@ def loss_from_parts(kind: str, parts: Mapping[str, Mapping[str, Any]], gamma: fl
 
 
 def teacher_network(teacher: FrozenTeacher | None) -> nn.Module | None:
-    """Return the network behind a frozen teacher, or None for a table."""
+    """Return the network behind a frozen teacher, or None for a table or several networks."""
     base = teacher.base if isinstance(teacher, MappedTeacher) else teacher
     if isinstance(base, PreparedTeacher):
         return base.prepared.teacher
@@ -170,46 +197,58 @@ def frozen_teacher(
         teaching: who teaches.
         problem: whose tables may teach.
         store: of finished runs.
-        device: of the network.
+        device: of the networks.
         known: teachers built before, added to.
 
     Returns:
         The teacher, with its target map.
     """
-    base_key = ("base", teaching.run, teaching.table)
+    base_key = ("base", teaching.how, teaching.runs, teaching.weights)
     if base_key not in known:
-        known[base_key] = _base_teacher(teaching, problem, store, device)
+        known[base_key] = _base_teacher(teaching, problem, store, device, known)
     base = known[base_key]
     if list(teaching.target_map) == ["identity"]:
         return base
     key = (base_key, repr(teaching.target_map))
     if key not in known:
-        if teaching.run is None:
-            fitted = parse_map(teaching.target_map).fit(*_table_validation(teaching, problem))
-        else:
-            fitted = store.run(teaching.run).target_map(teaching.target_map)
-        known[key] = MappedTeacher(base, fitted)
+        known[key] = MappedTeacher(base, Answers(teaching, store, _targets(problem)).map)
     return known[key]
 
 
-def _base_teacher(teaching: Teaching, problem: Problem, store: Store, device: str) -> FrozenTeacher:
-    if teaching.table is not None:
-        rows = problem.train.truth if teaching.table == "truth" else problem.train.votes
+def _targets(problem: Problem) -> dict[str, Tensor]:
+    part = problem.validation
+    found = {"labels": part.labels, "truth": part.truth, "votes": part.votes}
+    return {f"validation.{name}": value for name, value in found.items() if value is not None}
+
+
+def _base_teacher(
+    teaching: Teaching, problem: Problem, store: Store, device: str, known: dict[Any, FrozenTeacher]
+) -> FrozenTeacher:
+    if teaching.how in TABLES:
+        rows = problem.train.truth if teaching.how == "truth" else problem.train.votes
         assert rows is not None, "the plan checks that the table exists"
         return TableTeacher(rows / rows.sum(dim=1, keepdim=True), device)
-    assert teaching.run is not None
-    run = store.run(teaching.run)
+    if teaching.how == "filter":
+        table = store.run(teaching.runs[0]).extra("table")
+        assert table is not None, "the plan gives the run a filter table"
+        return TableTeacher(table["probabilities"], device)
+    if teaching.how == "network":
+        return _network_teacher(store.run(teaching.runs[0]), device)
+    members = tuple(frozen_teacher(Teaching("network", (run,)), problem, store, device, known) for run in teaching.runs)
+    if teaching.how == "folds":
+        folds = len(members)
+        seed = int(store.run(teaching.runs[0]).spec["seed"])
+        return FoldTeacher(members, assign_folds(problem.train.labels, folds, seed), device)
+    weights = Answers(teaching, store, _targets(problem)).weights
+    return EnsembleTeacher(members, tuple(weights.tolist()), teaching.space)
+
+
+def _network_teacher(run: Run, device: str) -> FrozenTeacher:
     model = run.model.to(device)
     precision = run.result["precision"]
     return (
         PreparedTeacher(model, precision) if isinstance(model, Prepared) else NetworkTeacher(model, precision=precision)
     )
-
-
-def _table_validation(teaching: Teaching, problem: Problem) -> tuple[Tensor, Tensor]:
-    rows = problem.validation.truth if teaching.table == "truth" else problem.validation.votes
-    assert rows is not None, "the plan checks that the table exists"
-    return (rows.float().clamp_min(1e-30) / rows.sum(dim=1, keepdim=True)).log(), problem.validation.labels
 
 
 def _precision(store: Store, spec: RunSpec, recipe: Recipe, model: nn.Module, sample: Tensor) -> Precision:
@@ -243,10 +282,10 @@ def rebuild(run: Run) -> nn.Module:
     teaching = spec["teaching"]
     sample = torch.zeros(2, *shape)
     if spec["kind"] == "preparation":
-        return prepared_network(spec["loss"], run.sibling(teaching["run"]).model, classes, sample)
+        return prepared_network(spec["loss"], run.sibling(teaching["runs"][0]).model, classes, sample)
     model = build_model(name, classes=classes, input_shape=shape, **options)
     if spec["kind"] == "student" and any(hasattr(METHODS[part].build, "deployed") for part in spec["loss"]):
-        teacher = run.sibling(teaching["run"]).model
+        teacher = run.sibling(teaching["runs"][0]).model
         teacher = teacher.teacher if isinstance(teacher, Prepared) else teacher
         setting = Setting(
             classes=classes,

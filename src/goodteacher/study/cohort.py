@@ -15,8 +15,9 @@ from goodteacher.base.errors import StoreError
 from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
 from goodteacher.study.assemble import assemble
+from goodteacher.study.evidence import teacher_evidence
 from goodteacher.study.machine import environment
-from goodteacher.study.plan import RunSpec
+from goodteacher.study.runspec import RunSpec
 from goodteacher.study.store import Store
 from goodteacher.train.infer import predict
 from goodteacher.train.learner import Learner
@@ -147,11 +148,15 @@ def _add_runs(specs: list[RunSpec], learner: Learner, problem: Problem, store: S
         kept = learner.kept.get(spec.keep)
         if kept is None:
             raise StoreError(f"run {labels_of(spec)}", rule="kept no checkpoint", received=spec.keep)
-        outputs = {"kept": last}
+        outputs, model = {"kept": last}, learner.final_model
         if kept.epoch != int(spec.recipe["epochs"]):
-            chosen = copy.deepcopy(learner.final_model)
-            chosen.load_state_dict(kept.weights)
-            outputs = {"kept": _logits(chosen, learner, problem), "last": last}
+            model = copy.deepcopy(learner.final_model)
+            model.load_state_dict(kept.weights)
+            outputs = {"kept": _logits(model, learner, problem), "last": last}
+        lay_out(model)
+        outputs |= teacher_evidence(
+            spec, model, problem, precision=learner.precision, device=learner.device, table=learner.table
+        )
         result = {
             "epoch": kept.epoch,
             "seconds": round(learner.seconds, 3),

@@ -18,7 +18,7 @@ from goodteacher.base.errors import ConfigError, check_choice
 from goodteacher.data.problem import Problem
 from goodteacher.study.cohort import News, Outcome
 from goodteacher.study.execute import train_one_cohort
-from goodteacher.study.plan import RunSpec
+from goodteacher.study.runspec import RunSpec
 from goodteacher.study.store import Store
 
 ENGINES = ("local", "processes", "ray")

@@ -66,8 +66,9 @@ def estimate_cost(plan: Plan, problem: Problem, store: Store, device: str = "cpu
         if spec.training_id not in trainings:
             # A forward pass is a third of a step.
             seconds += steps * step + held_out * step / 3
-            teacher = spec.teaching.run if spec.teaching else None
-            if teacher is not None and teacher in plan.runs:
+            for teacher in spec.teaching.runs if spec.teaching else ():
+                if teacher not in plan.runs:
+                    continue
                 # Shared by all students of this teacher and seed: counted once.
                 other = plan.runs[teacher]
                 other_step = timed.get(f"{other.model} {recipe.batch_size} {recipe.precision}", (step, 0))[0]
@@ -83,7 +84,7 @@ def memories(plan: Plan) -> dict[str, int]:
     found = {}
     for cell in plan.cells:
         spec = plan.runs[cell.run]
-        teacher = plan.runs.get(spec.teaching.run) if spec.teaching and spec.teaching.run else None
+        teacher = plan.runs.get(spec.teaching.network or "") if spec.teaching else None
         size = memory_bytes(spec.model, teacher.model if teacher else None, spec.loss, plan.facts) if teacher else 0
         if size:
             found[f"{cell.student} < {cell.teacher}"] = size

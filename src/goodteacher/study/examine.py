@@ -68,7 +68,9 @@ def examine(
             raise ConfigError(where, rule=f"method '{name}' is not defined here: {error}") from None
         if teacher is None and (part.teacher or part.preparation):
             raise ConfigError(
-                where, rule=f"method '{name}' reads a teacher's features", received="a table of distributions"
+                where,
+                rule=f"method '{name}' reads a teacher's features",
+                received="a teacher without any: a table, or several networks as one",
             )
         needs = needs | part
     if len(needs.preparation) > 1:

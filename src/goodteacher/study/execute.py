@@ -8,12 +8,16 @@ from dataclasses import dataclass, field
 from goodteacher.base.errors import ConfigError, GoodteacherError
 from goodteacher.data.problem import Problem
 from goodteacher.study.cohort import News, Outcome, train_cohort
+from goodteacher.study.evidence import save_views
 from goodteacher.study.examine import Facts
-from goodteacher.study.plan import Plan, RunSpec
+from goodteacher.study.plan import Plan
 from goodteacher.study.run import Run
+from goodteacher.study.runspec import RunSpec
 from goodteacher.study.store import Store
 from goodteacher.train.checkpoint import load_checkpoint
 
+# What the loader needs of a recipe: runs of a cohort have it in common.
+SHARED = ("epochs", "batch_size", "augment", "mixup", "cutmix")
 # Networks in one cohort: enough to share batches and teachers, few enough for memory.
 MAX_COHORT = 32
 
@@ -49,7 +53,7 @@ def facts_of(problem: Problem) -> Facts:
 def ready_cohorts(plan: Plan, store: Store, waiting: set[str]) -> list[list[RunSpec]]:
     """Return cohorts of waiting runs whose teachers are finished.
 
-    Runs go together that share seed, epochs, batch size and augmentation, and that stand at the same step.
+    Runs go together that share seed, epochs, batch size, augmentation and fold, and that stand at the same step.
 
     Args:
         plan: the study's.
@@ -64,13 +68,12 @@ def ready_cohorts(plan: Plan, store: Store, waiting: set[str]) -> list[list[RunS
     for run, spec in plan.runs.items():
         if run not in waiting:
             continue
-        teacher = spec.teaching.run if spec.teaching else None
-        if teacher is not None and not store.has(teacher):
+        if not all(store.has(needed) for needed in spec.needs_runs):
             continue
         if spec.training_id not in steps:
             steps[spec.training_id] = _checkpoint_step(store, spec)
         recipe = spec.recipe
-        shared = (spec.seed, spec.initial_epochs, *(recipe[k] for k in ("epochs", "batch_size", "augment")))
+        shared = (spec.seed, spec.initial_epochs, spec.fold, *(recipe[k] for k in SHARED))
         key = (*shared, steps[spec.training_id])
         groups.setdefault(key, []).append(spec)
     cohorts = []
@@ -110,7 +113,9 @@ def execute(
     """
     from goodteacher.study.engines import open_engine
 
-    for run in set(plan.teachers.values()) - set(plan.runs):
+    needed = {run for who in plan.teachers.values() for run in who.runs}
+    needed |= {run for spec in plan.runs.values() for run in spec.needs_runs}
+    for run in needed - set(plan.runs):
         _check_foreign(store.run(run), plan)
     store.add_problem(problem, plan.facts.fingerprint)
     store.add_study(plan)
@@ -118,10 +123,15 @@ def execute(
     waiting = set(plan.runs) - set(summary.reused)
     if summary.reused:
         yield News("line", text=f"{len(summary.reused)} of {len(plan.runs)} runs are finished already")
-    labels = plan.labels()
+    labels = plan.names
     with open_engine(engine, workers, problem, store, device) as run_cohorts:
         under_way: set[str] = set()
-        for item in run_cohorts(lambda: _next_cohorts(plan, store, waiting, under_way), labels):
+
+        def next_cohorts() -> list[list[RunSpec]]:
+            save_views(plan, problem, store, device)
+            return _next_cohorts(plan, store, waiting, under_way)
+
+        for item in run_cohorts(next_cohorts, labels):
             if isinstance(item, News):
                 yield item
                 continue
@@ -157,11 +167,11 @@ def _take_in(outcome: Outcome, summary: Summary, waiting: set[str], under_way: s
 
 
 def _orphans(plan: Plan, summary: Summary, waiting: set[str]) -> list[str]:
-    def teacher(run: str) -> str | None:
-        teaching = plan.runs[run].teaching
-        return teaching.run if teaching else None
-
-    return [run for run in plan.runs if run in waiting and teacher(run) in summary.failed]
+    lost = set(summary.failed)
+    for run in plan.runs:  # in which each comes after those it needs
+        if run in waiting and lost & set(plan.runs[run].needs_runs):
+            lost.add(run)
+    return [run for run in plan.runs if run in waiting and run in lost]
 
 
 def train_one_cohort(

@@ -2,85 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
-from goodteacher.base.compose import Setting, build_parts, option_defaults, parse
 from goodteacher.base.errors import ConfigError
+from goodteacher.base.types import Needs
 from goodteacher.methods.preparation import PREPARATIONS
-from goodteacher.methods.table import METHODS, needs_teacher, parse_method
-from goodteacher.models.table import build_model
-from goodteacher.study.examine import FEW, Facts, examine
-from goodteacher.study.spec import Named, StudySpec, arm_recipe
-from goodteacher.teachers.table import OBJECTIVES
-from goodteacher.teachers.targets import parse_map
+from goodteacher.methods.table import needs_teacher
+from goodteacher.study.canonical import (
+    Parts,
+    canonical_keep,
+    canonical_map,
+    canonical_method,
+    canonical_model,
+    canonical_objective,
+    check_recipe,
+    check_table,
+    teacher_recipe,
+)
+from goodteacher.study.examine import Facts, examine
+from goodteacher.study.runspec import RunSpec
+from goodteacher.study.spec import StudentSpec, StudySpec, TeacherSpec, arm_recipe, expanded_teachers
+from goodteacher.study.teaching import BY_EXAMPLE, Teaching
 from goodteacher.train.config import Recipe, validate
-
-# Raised whenever a change of the code changes the numbers of a run with the same description.
-NUMERICS = 1
-
-
-@dataclass(frozen=True)
-class Teaching:
-    """Who teaches a student run: a teacher's run or a table, and the target map around it."""
-
-    run: str | None
-    table: str | None
-    target_map: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class RunSpec:
-    """One network to be trained: everything that decides its numbers.
-
-    Attributes:
-        kind: ``teacher``, ``student``, or ``preparation`` of a teacher for a method that needs one.
-        model: name to options.
-        loss: name to options, defaults written out.
-        gamma: weight of the label's cross-entropy in a method.
-        recipe: all of it.
-        keep: the checkpoint rule.
-        seed: of everything random.
-        problem: fingerprint.
-        teaching: who teaches, for a student; who is prepared, for a preparation.
-        initial_epochs: of initialisation, before the recipe's own.
-    """
-
-    kind: str
-    model: dict[str, dict[str, Any]]
-    loss: dict[str, dict[str, Any]]
-    gamma: float
-    recipe: dict[str, Any]
-    keep: str
-    seed: int
-    problem: str
-    teaching: Teaching | None = None
-    initial_epochs: int = 0
-
-    @property
-    def id(self) -> str:
-        """Content hash: two runs with one id are the same run."""
-        return _digest(asdict(self))
-
-    @property
-    def training_id(self) -> str:
-        """Content hash without the checkpoint rule: runs that share it are one training with several rules."""
-        return _digest({**asdict(self), "keep": None})
-
-    @property
-    def model_name(self) -> str:
-        """The model's name."""
-        return next(iter(self.model))
-
-
-def _digest(value: dict[str, Any]) -> str:
-    text = json.dumps({**value, "numerics": NUMERICS}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -98,31 +43,19 @@ class Plan:
     """A study's runs.
 
     Attributes:
-        study: as written.
-        runs: by id; teachers before the students that need them.
-        teachers: (arm, seed) to run id; arms that are tables have none.
+        study: as written, with an arm for each checkpoint that is one.
+        runs: by id; each after those it needs.
+        teachers: (arm, seed) to who teaches, its target map included.
         cells: of the result table.
-        maps: teacher arm to its target map, name to options.
+        names: run to its name for people: arm, teacher and seed.
     """
 
     study: StudySpec
     facts: Facts
     runs: dict[str, RunSpec]
-    teachers: dict[tuple[str, int], str]
+    teachers: dict[tuple[str, int], Teaching]
     cells: tuple[Cell, ...]
-    maps: dict[str, dict[str, Any]]
-
-    def labels(self) -> dict[str, str]:
-        """Return each run's name for people: arm, teacher and seed."""
-        names = {run: f"{arm}/{seed}" for (arm, seed), run in self.teachers.items()}
-        for cell in self.cells:
-            taught = f" < {cell.teacher}" if cell.teacher else ""
-            names[cell.run] = f"{cell.student}{taught}/{cell.seed}"
-        for run, spec in self.runs.items():
-            if spec.kind == "preparation" and spec.teaching is not None:
-                (what,) = spec.loss
-                names[run] = f"{what} of {names.get(spec.teaching.run or '', spec.teaching.run)}"
-        return names
+    names: dict[str, str]
 
 
 def plan_study(study: StudySpec, facts: Facts, finished: Mapping[str, Mapping[str, Any]] | None = None) -> Plan:
@@ -131,21 +64,24 @@ def plan_study(study: StudySpec, facts: Facts, finished: Mapping[str, Mapping[st
     Args:
         study: as written.
         facts: of its problem.
-        finished: specs of the finished runs that the study names as teachers, by id.
+        finished: specs of the finished runs that the study names, by id.
 
     Returns:
         The plan. Nothing is trained, read or written.
 
     Raises:
         ConfigError: for anything in the study that cannot be run: unknown names or options, models that do not take these
-            inputs, methods that need a teacher where there is none, or that are undefined for a pair of models.
+            inputs, methods that need a teacher where there is none, or that are undefined for a pair of models, arms that
+            need each other in a circle.
     """
+    study = study.model_copy(update={"teachers": expanded_teachers(study.teachers, study.recipe)})
     planner = _Planner(study, facts, finished or {})
     for name in study.teachers:
-        planner.add_teacher(name)
+        for seed in study.seed_list:
+            planner.teacher(name, seed)
     for name in study.students:
         planner.add_student(name)
-    return Plan(study, facts, planner.runs, planner.teachers, tuple(planner.cells), planner.maps)
+    return Plan(study, facts, planner.runs, planner.teachers, tuple(planner.cells), planner.names)
 
 
 class _Planner:
@@ -154,157 +90,237 @@ class _Planner:
     def __init__(self, study: StudySpec, facts: Facts, finished: Mapping[str, Mapping[str, Any]]) -> None:
         self.study, self.facts, self.finished = study, facts, finished
         self.runs: dict[str, RunSpec] = {}
-        self.teachers: dict[tuple[str, int], str] = {}
+        self.teachers: dict[tuple[str, int], Teaching] = {}
         self.cells: list[Cell] = []
-        self.maps = {name: _canonical_map(spec.map) for name, spec in study.teachers.items()}
+        self.names: dict[str, str] = {}
+        self._under_way: list[str] = []
+        self._losses: dict[str, tuple[Parts, float]] = {}
 
-    def _add(self, run: RunSpec) -> str:
+    def _add(self, run: RunSpec, name: str) -> str:
         self.runs[run.id] = run
+        self.names.setdefault(run.id, name)
         return run.id
 
-    def add_teacher(self, name: str) -> None:
-        spec = self.study.teachers[name]
+    def teacher(self, arm: str, seed: int) -> Teaching:
+        """Return who teaches in an arm at a seed; what it needs is planned before it."""
+        if (arm, seed) in self.teachers:
+            return self.teachers[arm, seed]
+        if arm in self._under_way:
+            circle = " -> ".join((*self._under_way[self._under_way.index(arm) :], arm))
+            raise ConfigError("teachers", rule="may not need each other in a circle", received=circle)
+        self._under_way.append(arm)
+        spec = self.study.teachers[arm]
+        teaching = self._trained(arm, spec, seed) if spec.model is not None else self._given(arm, spec, seed)
+        self._under_way.pop()
+        self.teachers[arm, seed] = replace(teaching, target_map=canonical_map(spec.map))
+        return self.teachers[arm, seed]
+
+    def _given(self, arm: str, spec: TeacherSpec, seed: int) -> Teaching:
+        """Return a teacher that needs no training of its own: a table, a finished run, an ensemble."""
         if spec.table is not None:
-            _check_table(name, spec.table, self.facts)
-            return
+            check_table(arm, spec.table, self.facts)
+            return Teaching(spec.table)
         if spec.run is not None:
-            self.teachers |= {(name, seed): spec.run for seed in self.study.seed_list}
-            return
+            self._finished(spec.run, f"teachers.{arm}.run")
+            return Teaching("network", (spec.run,))
+        assert spec.ensemble is not None
+        members = [self.teacher(name, seed) for name in spec.ensemble.of]
+        for name, member in zip(spec.ensemble.of, members, strict=True):
+            if member.network is None:
+                raise ConfigError(
+                    f"teachers.{arm}.ensemble", rule="joins arms of one network each", received=f"{name} ({member.how})"
+                )
+            if list(member.target_map) != ["identity"]:
+                raise ConfigError(
+                    f"teachers.{arm}.ensemble",
+                    rule="joins networks as they are",
+                    received=f"{name} with a map",
+                    remedy="give the ensemble the map",
+                )
+        runs = tuple(run for member in members for run in member.runs)
+        return Teaching(spec.ensemble.average, runs, spec.ensemble.weights)
+
+    def _trained(self, arm: str, spec: TeacherSpec, seed: int) -> Teaching:
+        """Plan an arm's networks and return how they teach."""
+        recipe, keeps = teacher_recipe(self.study, arm, spec)
+        check_recipe(recipe, f"teachers.{arm}", self.facts)
         assert spec.model is not None
-        recipe = arm_recipe(self.study, spec.recipe, f"teachers.{name}.recipe")
-        _check_recipe(recipe, spec.keep, f"teachers.{name}", self.facts)
-        model, loss = _canonical_model(spec.model, self.facts), _canonical_objective(spec.objective, self.facts)
-        for seed in self.study.seed_list:
-            run = RunSpec(
-                "teacher", model, loss, 0.0, recipe.model_dump(mode="json"), spec.keep, seed, self.facts.fingerprint
+        model = canonical_model(spec.model, self.facts)
+        start = self._start(arm, spec, model, seed)
+        teaching, kind, epochs = None, "teacher", 0
+        if spec.taught_by is not None:
+            teaching, kind = self.teacher(spec.taught_by, seed), "student"
+        loss, gamma = self._loss(arm, spec, model, recipe)
+        if teaching is not None:
+            needs = self._examined(model, spec.taught_by, teaching, loss, f"teachers.{arm}")
+            epochs = needs.initial_epochs
+            teaching = self._prepared(needs.preparation, {}, recipe, seed, teaching, arm)
+        plain = RunSpec(
+            kind, model, loss, gamma, recipe.model_dump(mode="json"), keeps[0], seed, self.facts.fingerprint,
+            teaching, epochs, start,
+        )  # fmt: skip
+        if spec.cross_fit is not None:
+            if teaching is not None and teaching.how in BY_EXAMPLE:
+                raise ConfigError(
+                    f"teachers.{arm}",
+                    rule="of folds cannot be taught by what answers by example",
+                    received=teaching.how,
+                )
+            folds = [replace(plain, fold=(k, spec.cross_fit)) for k in range(spec.cross_fit)]
+            return Teaching("folds", tuple(self._add(run, f"{arm} fold {k}/{seed}") for k, run in enumerate(folds)))
+        runs = tuple(
+            self._add(replace(plain, keep=keep), f"{arm}/{seed}" if len(keeps) == 1 else f"{arm} {keep}/{seed}")
+            for keep in keeps
+        )
+        if spec.snapshots is not None:
+            return Teaching(spec.snapshots.average, runs, spec.snapshots.weights)
+        return Teaching("filter" if spec.filter_table is not None else "network", runs)
+
+    def _loss(self, arm: str, spec: TeacherSpec, model: Parts, recipe: Recipe) -> tuple[Parts, float]:
+        if arm not in self._losses:
+            if spec.method is not None:
+                self._losses[arm] = canonical_method(spec.method)
+            else:
+                where, tuned = f"teachers.{arm}", spec.start is not None
+                parts = canonical_objective(spec.objective, model, self.facts, recipe, where=where, fine_tunes=tuned)
+                self._losses[arm] = (parts, 0.0)
+        return self._losses[arm]
+
+    def _start(self, arm: str, spec: TeacherSpec, model: Parts, seed: int) -> str | None:
+        """Return the run whose weights an arm starts from."""
+        if spec.start is None:
+            return None
+        where = f"teachers.{arm}.start"
+        if spec.start in self.study.teachers:
+            run = self.teacher(spec.start, seed).network
+            if run is None:
+                raise ConfigError(where, rule="must be an arm of one network", received=repr(spec.start))
+        else:
+            run = spec.start
+        other = self.runs[run].model if run in self.runs else dict(self._finished(run, where)["model"])
+        if other != model:
+            raise ConfigError(where, rule=f"must be of the same model, {model}", received=other)
+        return run
+
+    def _finished(self, run: str, where: str) -> Mapping[str, Any]:
+        if run not in self.finished:
+            rule = (
+                "must be a finished run of this store" if where.endswith("run") else "must be an arm or a finished run"
             )
-            self.teachers[name, seed] = self._add(run)
+            raise ConfigError(where, rule=rule, received=repr(run))
+        return self.finished[run]
+
+    def _examined(self, model: Parts, arm: str | None, teaching: Teaching | None, loss: Parts, where: str) -> Needs:
+        """Return what a method needs on this pair of models."""
+        network = teaching.network if teaching else None
+        teacher = None
+        if network is not None:
+            teacher = self.runs[network].model if network in self.runs else dict(self.finished[network]["model"])
+        return examine(model, teacher, loss, self.facts, where=f"{where}, taught by {arm}")
 
     def add_student(self, name: str) -> None:
+        """Plan a student arm under each of its teachers, once a seed."""
         spec = self.study.students[name]
         recipe = arm_recipe(self.study, spec.recipe, f"students.{name}.recipe")
-        _check_recipe(recipe, spec.keep, f"students.{name}", self.facts)
-        model = _canonical_model(spec.model, self.facts)
-        loss, gamma = _canonical_method(spec.method)
+        keep = canonical_keep(spec.keep, recipe, f"students.{name}")
+        check_recipe(recipe, f"students.{name}", self.facts)
+        model = canonical_model(spec.model, self.facts)
+        loss, gamma = canonical_method(spec.method)
         arms: tuple[str | None, ...] = self.study.teachers_of(spec) if needs_teacher(spec.method) else (None,)
         if not arms:
             raise ConfigError(f"students.{name}", rule="needs a teacher for its method", received="no teacher")
         for arm in arms:
-            teacher = self._teacher_model(arm)
-            needs = examine(model, teacher, loss, self.facts, where=f"students.{name}, taught by {arm}")
             for seed in self.study.seed_list:
-                teaching = self._teaching(arm, seed)
-                for preparation in needs.preparation:
-                    assert teaching is not None and teacher is not None, "examine refuses a preparation of a table"
-                    prepared = self._preparation(preparation, spec.preparation, recipe, seed, teaching, teacher)
-                    teaching = Teaching(prepared, None, teaching.target_map)
-                run = RunSpec(
-                    "student", model, loss, gamma, recipe.model_dump(mode="json"), spec.keep, seed,
-                    self.facts.fingerprint, teaching, needs.initial_epochs,
-                )  # fmt: skip
-                self.cells.append(Cell(name, arm, seed, self._add(run)))
-
-    def _teacher_model(self, arm: str | None) -> dict[str, dict[str, Any]] | None:
-        """Return a teacher arm's model, or None for a table and for no teacher."""
-        if arm is None:
-            return None
-        spec = self.study.teachers[arm]
-        if spec.run is not None:
-            known = self.finished.get(spec.run)
-            if known is None:
-                raise ConfigError(
-                    f"teachers.{arm}.run", rule="must be a finished run of this store", received=repr(spec.run)
+                label = f"{name} < {arm}/{seed}" if arm else f"{name}/{seed}"
+                fixed = RunSpec(
+                    "student", model, loss, gamma, recipe.model_dump(mode="json"), keep, seed, self.facts.fingerprint
                 )
-            return dict(known["model"])
-        return _canonical_model(spec.model, self.facts) if spec.model is not None else None
+                way: list[Teaching | None] = [self.teacher(arm, seed)] if arm else [None]
+                if arm and spec.route is not None:
+                    way = self._anchors(name, spec.route, arm, seed)
+                run = self._along(way, fixed, spec, arm, label)
+                self.cells.append(Cell(name, arm, seed, run))
 
-    def _teaching(self, arm: str | None, seed: int) -> Teaching | None:
-        if arm is None:
-            return None
-        return Teaching(self.teachers.get((arm, seed)), self.study.teachers[arm].table, self.maps[arm])
+    def _along(
+        self, way: Sequence[Teaching | None], fixed: RunSpec, spec: StudentSpec, arm: str | None, label: str
+    ) -> str:
+        """Plan a student along its teachers, each stage starting from the last one's weights; return the last run."""
+        recipe = Recipe.model_validate(fixed.recipe)
+        where = f"students.{label.partition('/')[0].partition(' ')[0]}"
+        if recipe.epochs < len(way):
+            raise ConfigError(f"{where}.route", rule="needs an epoch an anchor", received=f"{recipe.epochs} epochs")
+        run = None
+        for stage, teaching in enumerate(way):
+            # The epochs are shared out; a rest goes to the first stages.
+            epochs = recipe.epochs // len(way) + (stage < recipe.epochs % len(way))
+            own = validate(Recipe, {**recipe.model_dump(), "epochs": epochs}, f"{where}.route")
+            needs = self._examined(fixed.model, arm, teaching, fixed.loss, where)
+            taught = teaching and self._prepared(
+                needs.preparation, spec.preparation, own, fixed.seed, teaching, str(arm)
+            )
+            last = stage == len(way) - 1
+            stage_run = replace(
+                fixed,
+                recipe=own.model_dump(mode="json"),
+                keep=fixed.keep if last else "last",
+                teaching=taught,
+                initial_epochs=needs.initial_epochs,
+                start=run,
+            )
+            run = self._add(stage_run, label if last else f"{label} stage {stage + 1}")
+        assert run is not None
+        return run
 
-    def _preparation(
+    def _anchors(self, student: str, route: int | tuple[int, ...], arm: str, seed: int) -> list[Teaching | None]:
+        """Return a teacher's checkpoints on its way, the teacher itself last."""
+        teaching = self.teacher(arm, seed)
+        where = f"students.{student}.route"
+        if teaching.network is None or teaching.network not in self.runs:
+            raise ConfigError(where, rule="needs a teacher of one network that this study trains", received=arm)
+        whole = self.runs[teaching.network]
+        last = int(whole.keep.removeprefix("epoch=")) if whole.keep.startswith("epoch=") else whole.recipe["epochs"]
+        if isinstance(route, int):
+            epochs = sorted({max(1, round(last * i / route)) for i in range(1, route)})
+        else:
+            epochs = sorted(set(route))
+        if not epochs or epochs[-1] >= last:
+            raise ConfigError(where, rule=f"must lie before epoch {last}, the teacher's own", received=list(epochs))
+        anchors: list[Teaching | None] = []
+        for epoch in epochs:
+            run = self._add(replace(whole, keep=f"epoch={epoch}"), f"{arm} epoch={epoch}/{seed}")
+            anchors.append(replace(teaching, runs=(run,)))
+        return [*anchors, teaching]
+
+    def _prepared(
         self,
-        name: str,
+        preparations: Iterable[str],
         overrides: Mapping[str, Any],
         recipe: Recipe,
         seed: int,
         teaching: Teaching,
-        model: dict[str, dict[str, Any]],
-    ) -> str:
-        """Add what is prepared once on a teacher and shared by all students that need it; return its run."""
-        row = PREPARATIONS[name]
-        # As many epochs as published for 240 of the student's, and as few as its own where those are fewer.
-        epochs = max(1, round(row.epochs / 240 * recipe.epochs))
-        own: dict[str, Any] = {"epochs": epochs, "schedule": "multistep", "milestones": row.milestones, "ema": None}
-        if not row.milestones:
-            own |= {"schedule": "constant", "milestones": ()}
-        prepared = validate(Recipe, {**recipe.model_dump(), **own, **overrides}, "preparation")
-        untouched = Teaching(teaching.run, None, {"identity": {}})
-        run = RunSpec(
-            "preparation", model, {name: {}}, 0.0, prepared.model_dump(mode="json"), "last", seed,
-            self.facts.fingerprint, untouched,
-        )  # fmt: skip
-        return self._add(run)
+        arm: str,
+    ) -> Teaching:
+        """Add what is prepared once on a teacher and shared by all students that need it; return the prepared teacher."""
+        for name in preparations:
+            assert teaching.network is not None, "examine refuses a preparation of what has no features"
+            row = PREPARATIONS[name]
+            # As many epochs as published for 240 of the student's, and as few as its own where those are fewer.
+            epochs = max(1, round(row.epochs / 240 * recipe.epochs))
+            own: dict[str, Any] = {"epochs": epochs, "schedule": "multistep", "milestones": row.milestones} | PLAIN
+            if not row.milestones:
+                own |= {"schedule": "constant", "milestones": ()}
+            prepared = validate(Recipe, {**recipe.model_dump(), **own, **overrides}, "preparation")
+            network = teaching.network
+            model = self.runs[network].model if network in self.runs else dict(self.finished[network]["model"])
+            run = RunSpec(
+                "preparation", model, {name: {}}, 0.0, prepared.model_dump(mode="json"), "last", seed,
+                self.facts.fingerprint, Teaching("network", (network,)),
+            )  # fmt: skip
+            teaching = replace(teaching, runs=(self._add(run, f"{name} of {arm}/{seed}"),))
+        return teaching
 
 
-def _check_table(arm: str, table: str, facts: Facts) -> None:
-    known = facts.knows_truth if table == "truth" else facts.has_votes
-    if not known:
-        raise ConfigError(
-            f"teachers.{arm}.table", rule=f"needs a problem whose {table} is known in training", received=repr(table)
-        )
-
-
-def _check_recipe(recipe: Recipe, keep: str, where: str, facts: Facts) -> None:
-    if keep.startswith("epoch=") and int(keep.removeprefix("epoch=")) > recipe.epochs:
-        raise ConfigError(
-            f"{where}.keep", rule=f"must be within the {recipe.epochs} epochs of its recipe", received=repr(keep)
-        )
-    if recipe.augment not in ("auto", "none") and not facts.is_image:
-        raise ConfigError(
-            f"{where}.recipe.augment",
-            rule="needs image inputs",
-            received=repr(recipe.augment),
-            remedy="use none or auto",
-        )
-
-
-def named(spec: Named) -> dict[str, dict[str, Any]]:
-    """Return a name with options as a mapping from one to the other."""
-    return {spec: {}} if isinstance(spec, str) else {k: dict(v or {}) for k, v in spec.items()}
-
-
-def _canonical_model(spec: Named, facts: Facts) -> dict[str, dict[str, Any]]:
-    model = named(spec)
-    if len(model) != 1:
-        raise ConfigError("model", rule="must be one name", received=repr(spec))
-    ((name, options),) = model.items()
-    with torch.device("meta"):  # checks name and options at no cost
-        build_model(name, classes=facts.classes, input_shape=facts.input_shape, **options)
-    return model
-
-
-def _with_defaults(parts: dict[str, dict[str, Any]], table: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    joined = len(parts) > 1
-    return {
-        name: {**option_defaults(table[name].build), **(table[name].joined if joined else {}), **options}
-        for name, options in parts.items()
-    }
-
-
-def _canonical_objective(spec: Named, facts: Facts) -> dict[str, dict[str, Any]]:
-    parts = _with_defaults(parse(spec, OBJECTIVES, "objective"), OBJECTIVES)
-    build_parts(parts, OBJECTIVES, Setting(facts.classes, min(facts.examples, FEW)))  # for options out of range
-    return parts
-
-
-def _canonical_method(spec: Named) -> tuple[dict[str, dict[str, Any]], float]:
-    parts, gamma = parse_method(spec)
-    return _with_defaults(parts, METHODS), gamma
-
-
-def _canonical_map(spec: Named | None) -> dict[str, Any]:
-    fitted = parse_map(spec)
-    name = "identity" if spec is None else next(iter(named(spec)))
-    return {name: asdict(fitted)}
+# What a preparation does not take over from its student's recipe: what changes the weights kept, or the batches.
+PLAIN: dict[str, Any] = {
+    "ema": None, "swa": None, "swa_lr": None, "mixup": None, "cutmix": None, "filter_table": None,
+}  # fmt: skip

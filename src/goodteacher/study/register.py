@@ -13,9 +13,11 @@ from goodteacher.data.problem import Problem
 from goodteacher.models.checkpoints import canonical_name, import_weights, read_state_dict
 from goodteacher.models.features import tap_shapes
 from goodteacher.models.table import build_model
+from goodteacher.study.canonical import named
+from goodteacher.study.evidence import teacher_evidence
 from goodteacher.study.machine import environment
-from goodteacher.study.plan import RunSpec, named
 from goodteacher.study.run import Run
+from goodteacher.study.runspec import RunSpec
 from goodteacher.study.spec import Named
 from goodteacher.study.store import Store
 from goodteacher.train.infer import predict
@@ -74,4 +76,5 @@ def register(model: Named, file: Path, problem: Problem, store: Store, *, device
         "device": device,
         "file": file.name,
     }
-    return store.add_run(spec, weights=network.state_dict(), outputs={"kept": outputs}, result=result)
+    kept = {"kept": outputs, **teacher_evidence(spec, network, problem, device=device)}
+    return store.add_run(spec, weights=network.state_dict(), outputs=kept, result=result)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +14,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from goodteacher.base.errors import StoreError
-from goodteacher.teachers.targets import Identity, Linear, TargetMap, Temperature, parse_map
+from goodteacher.teachers.targets import FITTED, Identity, TargetMap
 from goodteacher.train.checkpoint import load_tensors, load_weights
 from goodteacher.train.records import read_json, read_records, write_json
 
-FORMAT = 1
-FITTED = {"Identity": Identity, "Temperature": Temperature, "Linear": Linear}
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,18 @@ class Run:
     @cached_property
     def targets(self) -> dict[str, Tensor]:
         """Labels, and where known truth and votes, of validation and test: ``validation.labels``, ``test.truth``, ..."""
-        return load_tensors(self.path.parent.parent / "problems" / self.spec["problem"] / "targets.safetensors")
+        return load_tensors(self.root / "problems" / self.spec["problem"] / "targets.safetensors")
 
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What is known of its problem."""
-        value: dict[str, Any] = checked_format(
-            self.path.parent.parent / "problems" / self.spec["problem"] / "facts.json"
-        )
+        value: dict[str, Any] = checked_format(self.root / "problems" / self.spec["problem"] / "facts.json")
         return value
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The trained network's weights."""
+        return load_tensors(self.path / "model.safetensors")
 
     @cached_property
     def model(self) -> nn.Module:
@@ -86,26 +91,35 @@ class Run:
         from goodteacher.study.assemble import rebuild  # which reads runs itself: teachers of teachers
 
         model = rebuild(self)
-        load_weights(model, load_tensors(self.path / "model.safetensors"), f"run {self.id}")
+        load_weights(model, self.weights, f"run {self.id}")
         return model.eval()
+
+    @property
+    def root(self) -> Path:
+        """The folder of its store."""
+        return self.path.parent.parent
 
     def sibling(self, run: str) -> Run:
         """Return another run of the same store."""
         return Run(self.path.parent / run)
 
-    def target_map(self, spec: Mapping[str, Any]) -> TargetMap:
-        """Return a target map fitted on this run's validation outputs; it is fitted once and kept beside the run."""
-        (name,) = spec
-        if name == "identity":
-            return Identity()
-        path = self.path / "maps" / f"{_short_name(spec)}.json"
-        if path.exists():
-            saved = read_json(path)
-            built: TargetMap = FITTED[saved["kind"]](**saved["state"])
-            return built
-        fitted = parse_map(dict(spec)).fit(self.outputs("validation"), self.targets["validation.labels"])
-        write_json(path, {"kind": type(fitted).__name__, "state": fitted.state(), "spec": dict(spec), "map": name})
-        return fitted
+    def views(self, split: str, count: int) -> Tensor:
+        """Return ``(V, N, C)`` logits of so many augmented views of a split.
+
+        Raises:
+            StoreError: if they were not saved.
+        """
+        path = self.path / "outputs" / f"views{count}.safetensors"
+        if not path.exists():
+            raise StoreError(
+                f"augmented views of run {self.id}", rule="must be saved to be averaged", received=f"none of {count}"
+            )
+        return load_tensors(path)[split]
+
+    def extra(self, name: str) -> dict[str, Tensor] | None:
+        """Return what else was saved (``train`` logits, the ``table`` of averages, a ``fold``, ``probes``), or None."""
+        path = self.path / "outputs" / f"{name}.safetensors"
+        return load_tensors(path) if path.exists() else None
 
     def describe(self) -> str:
         """Return one line: id, model, loss, seed."""
@@ -113,10 +127,26 @@ class Run:
         return f"{self.id}: {self.spec['kind']} {next(iter(self.spec['model']))}, {loss}, seed {self.spec['seed']}"
 
 
-def _short_name(spec: Mapping[str, Any]) -> str:
+def fitted_map(folder: Path, spec: Mapping[str, Any], fit: Callable[[], TargetMap]) -> TargetMap:
+    """Return a fitted target map, from its file where there is one; fitted and written there otherwise.
+
+    Args:
+        folder: of the maps of one teacher.
+        spec: the map's name to its options.
+        fit: makes it.
+    """
     (name,) = spec
-    options = "-".join(f"{k}={v}" for k, v in sorted((spec[name] or {}).items()) if v is not None)
-    return f"{name}-{options}" if options else name
+    if name == "identity":
+        return Identity()
+    text = json.dumps(dict(spec), sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    path = folder / f"{re.sub(r'[^A-Za-z0-9]+', '-', name)[:40]}-{digest}.json"
+    if path.exists():
+        saved = read_json(path)
+        return FITTED[saved["kind"]](**saved["state"])
+    fitted = fit()
+    write_json(path, {"kind": type(fitted).__name__, "state": fitted.state(), "spec": dict(spec), "map": name})
+    return fitted
 
 
 def checked_format(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from goodteacher.base.errors import ConfigError, suggest
 from goodteacher.train.config import Keep, Recipe, Strict, validate
@@ -29,32 +29,112 @@ def _plain_name(name: str) -> str:
 Name = Annotated[str, AfterValidator(_plain_name)]
 
 
+class EarlyStop(Strict):
+    """A teacher that stops early.
+
+    Attributes:
+        epochs: that it trains.
+        form: ``truncate`` keeps this epoch of the whole training, when the rate is still high; ``compress`` trains a schedule of
+            this length to its end.
+    """
+
+    epochs: Annotated[int, Field(ge=1)]
+    form: Literal["truncate", "compress"] = "truncate"
+
+
+class Ensemble(Strict):
+    """Several teacher arms as one.
+
+    Attributes:
+        of: names of arms.
+        average: of ``probabilities`` or ``logits``.
+        weights: ``equal``, or those with the best Brier score on ``validation``.
+    """
+
+    of: Annotated[tuple[str, ...], Field(min_length=1)]
+    average: Literal["probabilities", "logits"] = "probabilities"
+    weights: Literal["equal", "validation"] = "equal"
+
+
+class Snapshots(Strict):
+    """The networks at the ends of a cyclic schedule's cycles, as one teacher.
+
+    Attributes:
+        cycles: how many.
+        average: of ``probabilities`` or ``logits``.
+        weights: as in `Ensemble`.
+    """
+
+    cycles: Annotated[int, Field(ge=2)] = 5
+    average: Literal["probabilities", "logits"] = "probabilities"
+    weights: Literal["equal", "validation"] = "equal"
+
+
 class TeacherSpec(Strict):
     """An arm of teachers.
 
     Attributes:
         model: a model's name, or a mapping from it to its options.
         objective: what it minimises.
-        keep: which checkpoint it hands over, chosen on validation.
+        keep: which checkpoint it hands over, chosen on validation; ``half`` is the one at half of training.
         map: what is done to its outputs before a student sees them.
         recipe: overrides of the study's recipe.
         table: instead of a model: ``truth``, the true label distribution of the training examples where it is known, or
             ``votes``, the shares of human votes.
         run: instead of a model: the id of a finished run in the same store; it teaches every seed.
+        ensemble: instead of a model: other arms, as one teacher.
+        start: an arm of the same model, or a finished run's id, whose weights training starts from.
+        taught_by: an arm that teaches this one by ``method``: this teacher is an assistant.
+        method: of an assistant; in place of ``objective``.
+        early_stop: stop after so many epochs.
+        snapshots: take the ends of so many cycles as one teacher.
+        checkpoints: make every so many epochs a further arm, ``NAME_epochK``.
+        cross_fit: train so many networks, each without a fold of the training examples, which it then teaches.
+        filter_table: hand over the running averages of its predictions in training, with this share α of the newest.
     """
 
     model: Named | None = None
     objective: Named = "cross_entropy"
-    keep: Keep = "last"
+    keep: Keep | Literal["half"] = "last"
     map: Named | None = None
     recipe: dict[str, Any] = Field(default_factory=dict)
     table: Literal["truth", "votes"] | None = None
     run: str | None = None
+    ensemble: Ensemble | None = None
+    start: str | None = None
+    taught_by: str | None = None
+    method: Named | None = None
+    early_stop: EarlyStop | None = None
+    snapshots: Snapshots | None = None
+    checkpoints: Annotated[int, Field(ge=1)] | None = None
+    cross_fit: Annotated[int, Field(ge=2)] | None = None
+    filter_table: Annotated[float, Field(gt=0, le=1)] | None = None
+
+    @field_validator("early_stop", "snapshots", "ensemble", mode="before")
+    @classmethod
+    def _short_form(cls, value: object, info: ValidationInfo) -> object:
+        keys = {"early_stop": "epochs", "snapshots": "cycles", "ensemble": "of"}
+        short = isinstance(value, list | tuple) or (isinstance(value, int) and not isinstance(value, bool))
+        return {keys[str(info.field_name)]: value} if short else value
 
     @model_validator(mode="after")
     def _one_of(self) -> TeacherSpec:
-        if sum(x is not None for x in (self.model, self.table, self.run)) != 1:
-            raise ValueError("must name one of model, table or run")
+        if sum(x is not None for x in (self.model, self.table, self.run, self.ensemble)) != 1:
+            raise ValueError("must name one of model, table, run or ensemble")
+        trained = {"start", "taught_by", "early_stop", "snapshots", "checkpoints", "cross_fit", "filter_table"}
+        given = [name for name in sorted(trained) if getattr(self, name) is not None]
+        if self.model is None and given:
+            raise ValueError(f"can have {given[0]} only where a model is trained")
+        if (self.method is None) != (self.taught_by is None):
+            raise ValueError("an assistant needs both taught_by and method")
+        if self.method is not None and self.objective != "cross_entropy":
+            raise ValueError("an assistant minimises its method, and has no objective")
+        handed = [n for n in ("snapshots", "cross_fit", "filter_table") if getattr(self, n) is not None]
+        if len(handed) > 1:
+            raise ValueError(f"can hand over one of {' and '.join(handed)}")
+        truncated = self.early_stop is not None and self.early_stop.form == "truncate"
+        if self.keep != "last" and (truncated or self.snapshots is not None):
+            raise ValueError("keep, snapshots and a truncating early_stop all choose the checkpoint: give one")
         return self
 
 
@@ -68,14 +148,16 @@ class StudentSpec(Strict):
         keep: which checkpoint counts, chosen on validation.
         recipe: overrides of the study's recipe.
         preparation: overrides of the recipe of what is prepared on the teacher first, for methods that need it (hsakd, ft).
+        route: learn from checkpoints on the teacher's way, one after another: so many at equal distances, or at these epochs.
     """
 
     model: Named
     method: Named = "kd"
     taught_by: tuple[str, ...] | None = None
-    keep: Keep = "last"
+    keep: Keep | Literal["half"] = "last"
     recipe: dict[str, Any] = Field(default_factory=dict)
     preparation: dict[str, Any] = Field(default_factory=dict)
+    route: Annotated[int, Field(ge=2)] | tuple[Annotated[int, Field(ge=1)], ...] | None = None
 
 
 class StudySpec(Strict):
@@ -114,14 +196,26 @@ class StudySpec(Strict):
             raise ValueError("needs at least one teacher or student")
         for name, student in self.students.items():
             for teacher in student.taught_by or ():
-                if teacher not in self.teachers:
+                if teacher not in self.known_arms:
                     raise ValueError(
                         f"student '{name}' is taught by '{teacher}', which is no teacher here; "
-                        f"{suggest(teacher, self.teachers)}"
+                        f"{suggest(teacher, self.known_arms)}"
                     )
         if len(set(self.seed_list)) < len(self.seed_list):
             raise ValueError("seeds must differ")
+        for name, arm in self.teachers.items():
+            named = [*(arm.ensemble.of if arm.ensemble else ()), *([arm.taught_by] if arm.taught_by else [])]
+            for other in named:
+                if other not in self.known_arms:
+                    raise ValueError(
+                        f"teacher '{name}' names '{other}', which is no teacher here; {suggest(other, self.known_arms)}"
+                    )
         return self
+
+    @property
+    def known_arms(self) -> tuple[str, ...]:
+        """The names of teacher arms, with those that `checkpoints` makes."""
+        return tuple(expanded_teachers(self.teachers, self.recipe))
 
     @property
     def seed_list(self) -> tuple[int, ...]:
@@ -131,6 +225,32 @@ class StudySpec(Strict):
     def teachers_of(self, student: StudentSpec) -> tuple[str, ...]:
         """Return the names of the arms that teach a student arm."""
         return student.taught_by if student.taught_by is not None else tuple(self.teachers)
+
+
+def expanded_teachers(teachers: Mapping[str, TeacherSpec], recipe: Recipe) -> dict[str, TeacherSpec]:
+    """Return the arms with a further one for each checkpoint that `TeacherSpec.checkpoints` asks for, before its own."""
+    arms: dict[str, TeacherSpec] = {}
+    for name, arm in teachers.items():
+        for epoch in _checkpoint_epochs(arm, recipe):
+            changes: dict[str, Any] = {"keep": f"epoch={epoch}", "checkpoints": None, "snapshots": None}
+            if arm.early_stop is not None and arm.early_stop.form == "truncate":
+                changes["early_stop"] = None
+            # What decides the training stays, so that it is one training with several checkpoints.
+            if arm.snapshots is not None:
+                changes["recipe"] = {**arm.recipe, "schedule": "cyclic", "cycles": arm.snapshots.cycles}
+            if arm.filter_table is not None:
+                changes |= {"filter_table": None, "recipe": {**arm.recipe, "filter_table": arm.filter_table}}
+            arms[f"{name}_epoch{epoch}"] = arm.model_copy(update=changes)
+        arms[name] = arm.model_copy(update={"checkpoints": None})
+    return arms
+
+
+def _checkpoint_epochs(arm: TeacherSpec, recipe: Recipe) -> range:
+    if arm.checkpoints is None:
+        return range(0)
+    epochs = arm.recipe.get("epochs", recipe.epochs)
+    last = arm.early_stop.epochs if arm.early_stop is not None else epochs if isinstance(epochs, int) else recipe.epochs
+    return range(arm.checkpoints, last, arm.checkpoints)
 
 
 def parse_study(values: Mapping[str, Any], where: str = "study") -> StudySpec:
@@ -175,17 +295,17 @@ def read_study(path: Path, overrides: tuple[str, ...] = ()) -> StudySpec:
     return parse_study(values, "")
 
 
-def apply_override(values: dict[str, Any], override: str) -> None:
+def apply_override(values: dict[str, Any], override: str, option: str = "--set") -> None:
     """Change one value of a nested mapping in place by ``key.path=value``."""
     path, separator, text = override.partition("=")
     if not separator or not path:
-        raise ConfigError("--set", rule="must be KEY=VALUE", received=repr(override))
+        raise ConfigError(option, rule="must be KEY=VALUE", received=repr(override))
     *parents, last = path.strip().split(".")
     place = values
     for key in parents:
         child = place.setdefault(key, {})
         if not isinstance(child, dict):
-            raise ConfigError(f"--set {path}", rule=f"'{key}' must hold keys", received=repr(child))
+            raise ConfigError(f"{option} {path}", rule=f"'{key}' must hold keys", received=repr(child))
         place = child
     place[last] = yaml.safe_load(text)
 

@@ -1,6 +1,7 @@
 """Finished runs on disk, by content hash; a folder appears whole or not at all.
 
-runs/<id>/spec.json result.json records.jsonl model.safetensors outputs/kept.safetensors outputs/last.safetensors maps/
+runs/<id>/spec.json result.json records.jsonl model.safetensors outputs/{kept,last,train,probes,...}.safetensors maps/
+maps/<hash>/                                              (of teachers made of several runs)
 problems/<fingerprint>/facts.json targets.safetensors
 training/<training id>/checkpoint.pt records.jsonl        (only while training)
 studies/<name>/study.json plan.json report.html ...
@@ -23,8 +24,9 @@ from torch import Tensor
 
 from goodteacher.base.errors import StoreError, suggest
 from goodteacher.data.problem import Problem
-from goodteacher.study.plan import Plan, RunSpec
+from goodteacher.study.plan import Plan
 from goodteacher.study.run import FORMAT, Run, checked_format
+from goodteacher.study.runspec import RunSpec
 from goodteacher.train.checkpoint import save_tensors
 from goodteacher.train.infer import quick_scores
 from goodteacher.train.records import read_json, write_json
@@ -100,7 +102,10 @@ class Store:
             checked_format(folder / "facts.json")
             return
         tensors = {}
-        for name, split in (("validation", problem.validation), ("test", problem.test)):
+        # Training labels are kept only where training examples can be judged: by known truth or by further votes.
+        judged = problem.train.truth is not None or problem.train.votes is not None
+        splits = {"validation": problem.validation, "test": problem.test} | ({"train": problem.train} if judged else {})
+        for name, split in splits.items():
             for field in ("labels", "truth", "votes"):
                 value = getattr(split, field)
                 if value is not None:
@@ -132,7 +137,7 @@ class Store:
         Args:
             spec: what was run.
             weights: of the kept checkpoint.
-            outputs: ``kept`` and, where it differs, ``last``: logits by split.
+            outputs: ``kept`` and, where it differs, ``last``: logits by split; and whatever else is to be kept, by name.
             result: what else is to be known.
             records: file to copy, if there is one.
 
@@ -174,9 +179,8 @@ class Store:
         value = {
             "format": FORMAT,
             "problem": plan.facts.fingerprint,
-            "teachers": [{"arm": arm, "seed": seed, "run": run} for (arm, seed), run in plan.teachers.items()],
+            "teachers": [{"arm": arm, "seed": seed, **asdict(who)} for (arm, seed), who in plan.teachers.items()],
             "cells": [asdict(cell) for cell in plan.cells],
-            "maps": plan.maps,
         }
         write_json(folder / "plan.json", value)
         return folder

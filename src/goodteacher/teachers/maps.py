@@ -1,4 +1,4 @@
-"""Target maps beyond one temperature: a temperature for each class, the largest few probabilities, a share of the label.
+"""Target maps beyond one temperature: logits as probabilities, a T for each class, the largest few, a share of the label.
 
 Legend: N examples, C classes; z logits, p = softmax(z).
 """
@@ -17,13 +17,30 @@ from torch import Tensor
 from goodteacher.base.errors import check_choice, check_labels, check_range
 from goodteacher.base.probability import brier_score, log_probabilities, log_soften, nll, one_hot, widen
 from goodteacher.base.types import Labels, Logits
+from goodteacher.teachers.views import OneView
 
 # As for one temperature: far beyond any network seen.
 LOG_TEMPERATURES = (float(np.log(1 / 50)), float(np.log(50.0)))
 
 
 @dataclass(frozen=True)
-class VectorTemperature:
+class Linear(OneView):
+    """Read raw logits trained by `scores.brier_logits` as probabilities: project ``z / M`` onto the simplex."""
+
+    target: float = 1.0
+    uses_labels: ClassVar[bool] = False
+
+    def __call__(self, logits: Logits, labels: Labels | None = None) -> Logits:
+        """Return the logarithm of the projection, so that its softmax is the projection."""
+        return log_probabilities(project_to_simplex(logits.float() / self.target))
+
+    def state(self) -> dict[str, Any]:
+        """Return M."""
+        return {"target": self.target}
+
+
+@dataclass(frozen=True)
+class VectorTemperature(OneView):
     """Divide each class's centred logit by that class's own T, and add its bias.
 
     Attributes:
@@ -51,7 +68,7 @@ class VectorTemperature:
 
 
 @dataclass(frozen=True)
-class TopK:
+class TopK(OneView):
     """Keep the k largest probabilities as they are.
 
     Attributes:
@@ -82,7 +99,7 @@ class TopK:
 
 
 @dataclass(frozen=True)
-class LabelMix:
+class LabelMix(OneView):
     """Move the target towards the training label: ``(1 - w) p + w e_y``.
 
     Labels belong to training examples. Where none are given, as wherever a teacher is scored on held-out examples, the teacher
@@ -110,6 +127,33 @@ class LabelMix:
     def state(self) -> dict[str, Any]:
         """Return w."""
         return {"weight": self.weight}
+
+
+def project_to_simplex(x: Tensor) -> Tensor:
+    r"""Return the nearest probability distribution in Euclidean distance.
+
+    .. math:: \arg\min_{q \in \Delta} \| q - x \|^2 = \max(x - \tau, 0), \quad \sum_c q_c = 1
+
+    Args:
+        x: ``(N, C)``.
+
+    Returns:
+        ``(N, C)``, rows on the simplex.
+
+    Example:
+        >>> project_to_simplex(torch.tensor([[1.2, 0.2]]))
+        tensor([[1., 0.]])
+
+    Source: Held, Wolfe & Crowder (1974); Duchi et al. (2008), figure 1.
+    """
+    # The projection ignores a constant added to a row; without it, large logits would leave no digits for the 1.
+    x = x - x.amax(dim=-1, keepdim=True)
+    ordered = x.sort(dim=-1, descending=True).values
+    excess = ordered.cumsum(dim=-1) - 1
+    count = torch.arange(1, x.shape[-1] + 1, device=x.device, dtype=x.dtype)
+    last = (ordered - excess / count > 0).sum(dim=-1, keepdim=True)
+    tau = excess.gather(-1, last - 1) / last
+    return (x - tau).clamp_min(0)
 
 
 def fit_vector_temperature(
@@ -186,12 +230,29 @@ def minimise(value: Callable[[], Tensor], parameters: list[Tensor]) -> None:
 
 
 @dataclass(frozen=True)
+class FitLinear:
+    """Nothing to fit: M is the objective's own."""
+
+    target: float = 1.0
+    source: ClassVar[str] = "Hui & Belkin (2021)"
+    views: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        check_range("target", self.target, low=0.0, open_low=True)
+
+    def fit(self, logits: Logits, labels: Labels) -> Linear:
+        """Return the map."""
+        return Linear(self.target)
+
+
+@dataclass(frozen=True)
 class FitVectorTemperature:
     """Fit the map `VectorTemperature`; see `fit_vector_temperature`."""
 
     score: Literal["brier", "nll"] = "brier"
     bias: bool = False
     source: ClassVar[str] = "Guo et al. (2017)"
+    views: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         check_choice("score", self.score, ("brier", "nll"))
@@ -209,6 +270,7 @@ class FitTopK:
     k: int = 5
     rest: Literal["spread", "drop"] = "spread"
     source: ClassVar[str] = "Shen & Xing (2022)"
+    views: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         check_range("k", self.k, low=1)
@@ -225,6 +287,7 @@ class FitLabelMix:
 
     weight: float = 0.1
     source: ClassVar[str] = "Reed et al. (2015)"
+    views: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         check_range("weight", self.weight, low=0.0, high=1.0)

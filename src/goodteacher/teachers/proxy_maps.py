@@ -18,6 +18,7 @@ from goodteacher.base.seeds import torch_stream
 from goodteacher.base.types import Labels, Logits
 from goodteacher.teachers.maps import minimise
 from goodteacher.teachers.proxy import LOG_FLOOR, check_coefficients, proxy_teacher, pull_at, solve
+from goodteacher.teachers.views import OneView
 
 Coefficients: TypeAlias = tuple[float, ...] | tuple[tuple[float, ...], ...]
 # A search looks at this many probabilities, or this many examples where there are many classes: a few numbers are fitted.
@@ -116,7 +117,7 @@ def descend_coefficients(logits: Logits, labels: Labels, *, order: int, per_clas
 
 
 @dataclass(frozen=True)
-class Proxy:
+class Proxy(OneView):
     """Hand over the proxy teacher; see `proxy_teacher`.
 
     Attributes:
@@ -162,6 +163,7 @@ class FitProxy:
     seed: int = 0
     coefficients: Coefficients | None = None
     source: ClassVar[str] = "Zhang et al. (2023)"
+    views: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         check_range("order", self.order, low=1)

@@ -9,6 +9,7 @@ from goodteacher.base.errors import ConfigError
 from goodteacher.base.types import Loss
 from goodteacher.teachers.objectives import Brier, BrierLogits, ConfidencePenalty, CrossEntropy, Focal, LabelSmoothing
 from goodteacher.teachers.regularised import MCMI, Consistency, Lipschitz, SoTeacher, Tolerant
+from goodteacher.teachers.student_friendly import StudentFriendly
 
 OBJECTIVES: dict[str, LossRow] = {
     "cross_entropy": LossRow(CrossEntropy, "maximum likelihood"),
@@ -22,6 +23,7 @@ OBJECTIVES: dict[str, LossRow] = {
     "consistency": LossRow(Consistency, "Dong, Liu & Shang (2024)", alone=False),
     "tolerant": LossRow(Tolerant, "Yang et al. (2019)"),
     "mcmi": LossRow(MCMI, "Ye et al. (2024)"),
+    "sftn": LossRow(StudentFriendly, "Park et al. (2021)"),
 }
 
 

@@ -9,20 +9,24 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
+from torch import Tensor
 
 from goodteacher.base.compose import checked_options
 from goodteacher.base.errors import ConfigError, check_choice, check_range
-from goodteacher.base.probability import brier_score, log_probabilities, log_soften, nll
+from goodteacher.base.probability import brier_score, log_soften, nll
 from goodteacher.base.types import Labels, Logits
 from goodteacher.teachers.maps import (
     FitLabelMix,
+    FitLinear,
     FitTopK,
     FitVectorTemperature,
     LabelMix,
+    Linear,
     TopK,
     VectorTemperature,
 )
 from goodteacher.teachers.proxy_maps import FitProxy, Proxy
+from goodteacher.teachers.views import FitViewAverage, OneView, ViewAverage
 
 Score = Literal["brier", "nll"]
 # Far beyond any network seen: trained ones need 0.3 to 5.
@@ -41,8 +45,17 @@ class TargetMap(Protocol):
         """Say whether labels make a difference."""
         ...
 
+    @property
+    def views(self) -> int:
+        """Return how many augmented views of an example it wants beside the plain one."""
+        ...
+
     def __call__(self, logits: Logits, labels: Labels | None = None) -> Logits:
-        """Return mapped logits, ``(N, C)``."""
+        """Return mapped logits, ``(N, C)``, of the plain view alone."""
+        ...
+
+    def of_views(self, stack: Tensor, labels: Labels | None = None) -> Logits:
+        """Return mapped logits, ``(N, C)``, of all views, ``(V, N, C)`` with the plain one first."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -51,7 +64,7 @@ class TargetMap(Protocol):
 
 
 @dataclass(frozen=True)
-class Identity:
+class Identity(OneView):
     """The teacher as it is."""
 
     uses_labels: ClassVar[bool] = False
@@ -66,7 +79,7 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class Temperature:
+class Temperature(OneView):
     """Divide the logits by T."""
 
     temperature: float
@@ -79,49 +92,6 @@ class Temperature:
     def state(self) -> dict[str, Any]:
         """Return T."""
         return {"temperature": self.temperature}
-
-
-@dataclass(frozen=True)
-class Linear:
-    """Read raw logits trained by `scores.brier_logits` as probabilities: project ``z / M`` onto the simplex."""
-
-    target: float = 1.0
-    uses_labels: ClassVar[bool] = False
-
-    def __call__(self, logits: Logits, labels: Labels | None = None) -> Logits:
-        """Return the logarithm of the projection, so that its softmax is the projection."""
-        return log_probabilities(project_to_simplex(logits.float() / self.target))
-
-    def state(self) -> dict[str, Any]:
-        """Return M."""
-        return {"target": self.target}
-
-
-def project_to_simplex(x: torch.Tensor) -> torch.Tensor:
-    r"""Return the nearest probability distribution in Euclidean distance.
-
-    .. math:: \arg\min_{q \in \Delta} \| q - x \|^2 = \max(x - \tau, 0), \quad \sum_c q_c = 1
-
-    Args:
-        x: ``(N, C)``.
-
-    Returns:
-        ``(N, C)``, rows on the simplex.
-
-    Example:
-        >>> project_to_simplex(torch.tensor([[1.2, 0.2]]))
-        tensor([[1., 0.]])
-
-    Source: Held, Wolfe & Crowder (1974); Duchi et al. (2008), figure 1.
-    """
-    # The projection ignores a constant added to a row; without it, large logits would leave no digits for the 1.
-    x = x - x.amax(dim=-1, keepdim=True)
-    ordered = x.sort(dim=-1, descending=True).values
-    excess = ordered.cumsum(dim=-1) - 1
-    count = torch.arange(1, x.shape[-1] + 1, device=x.device, dtype=x.dtype)
-    last = (ordered - excess / count > 0).sum(dim=-1, keepdim=True)
-    tau = excess.gather(-1, last - 1) / last
-    return (x - tau).clamp_min(0)
 
 
 def fit_temperature(logits: Logits, labels: Labels, *, score: Score = "brier", prior: float = 1.0) -> float:
@@ -176,6 +146,7 @@ class FitTemperature:
     score: Score = "brier"
     value: float | None = None
     source: ClassVar[str] = "Guo et al. (2017)"
+    views: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         check_choice("score", self.score, ("brier", "nll"))
@@ -188,25 +159,11 @@ class FitTemperature:
 
 
 @dataclass(frozen=True)
-class FitLinear:
-    """Nothing to fit: M is the objective's own."""
-
-    target: float = 1.0
-    source: ClassVar[str] = "Hui & Belkin (2021)"
-
-    def __post_init__(self) -> None:
-        check_range("target", self.target, low=0.0, open_low=True)
-
-    def fit(self, logits: Logits, labels: Labels) -> TargetMap:
-        """Return the map."""
-        return Linear(self.target)
-
-
-@dataclass(frozen=True)
 class FitIdentity:
     """Nothing to fit."""
 
     source: ClassVar[str] = "the teacher as trained"
+    views: ClassVar[int] = 0
 
     def fit(self, logits: Logits, labels: Labels) -> TargetMap:
         """Return the map."""
@@ -215,14 +172,22 @@ class FitIdentity:
 
 @dataclass(frozen=True)
 class Chain:
-    """Maps one after another, in order."""
+    """Maps one after another, in order; at most one of them averages over views."""
 
     steps: tuple[TargetMap, ...]
+
+    def __post_init__(self) -> None:
+        check_one_average(self.steps)
 
     @property
     def uses_labels(self) -> bool:
         """Say whether a step reads labels."""
         return any(step.uses_labels for step in self.steps)
+
+    @property
+    def views(self) -> int:
+        """Return how many augmented views the step that averages over them wants, or 0."""
+        return sum(step.views for step in self.steps)
 
     @classmethod
     def from_state(cls, steps: Iterable[Mapping[str, Any]]) -> Chain:
@@ -235,9 +200,29 @@ class Chain:
             logits = step(logits, labels)
         return logits
 
+    def of_views(self, stack: Tensor, labels: Labels | None = None) -> Logits:
+        """Return the logits after all steps: those before the average on each view ``(V, N, C)``, the rest on the average."""
+        for step in self.steps:
+            stack = step_of_views(step, stack, labels)
+        return stack[0]
+
     def state(self) -> dict[str, Any]:
         """Return each step's kind and state."""
         return {"steps": [{"kind": type(step).__name__, "state": step.state()} for step in self.steps]}
+
+
+def step_of_views(step: TargetMap, stack: Tensor, labels: Labels | None = None) -> Tensor:
+    """Return what one map of a chain makes of ``(V, N, C)``: as many views, or one, ``(1, N, C)``, where it averages."""
+    if step.views:
+        return step.of_views(stack, labels)[None]
+    return torch.stack([step(view, labels) for view in stack])
+
+
+def check_one_average(steps: Iterable[TargetMap | Fit]) -> None:
+    """Raise `ConfigError` if more than one step of a chain averages over views."""
+    count = sum(step.views > 0 for step in steps)
+    if count > 1:
+        raise ConfigError("a chain of maps", rule="may average over views once", received=f"{count} times")
 
 
 @dataclass(frozen=True)
@@ -251,17 +236,40 @@ class FitChain:
     steps: dict[str, Fit]
     source: ClassVar[str] = "each map's own"
 
+    def __post_init__(self) -> None:
+        check_one_average(self.steps.values())
+
+    @property
+    def views(self) -> int:
+        """Return how many augmented views it wants; see `Chain.views`."""
+        return sum(step.views for step in self.steps.values())
+
     def fit(self, logits: Logits, labels: Labels) -> TargetMap:
-        """Return the fitted maps as one."""
+        """Return the fitted maps as one.
+
+        Args:
+            logits: ``(N, C)``; or ``(V, N, C)``, the plain view first, for a chain that averages over views, whose maps behind
+                the average are then fitted on it.
+            labels: ``(N,)``.
+        """
+        stack = logits if logits.dim() == 3 else logits[None]
         fitted: list[TargetMap] = []
         for step in self.steps.values():
-            fitted.append(step.fit(logits, labels))
-            logits = fitted[-1](logits)
+            fitted.append(step.fit(stack if step.views else stack[0], labels))
+            stack = step_of_views(fitted[-1], stack)
         return Chain(tuple(fitted))
 
 
 Fit: TypeAlias = (
-    FitIdentity | FitTemperature | FitLinear | FitVectorTemperature | FitProxy | FitTopK | FitLabelMix | FitChain
+    FitIdentity
+    | FitTemperature
+    | FitLinear
+    | FitVectorTemperature
+    | FitProxy
+    | FitTopK
+    | FitLabelMix
+    | FitViewAverage
+    | FitChain
 )
 
 MAPS: dict[str, Callable[..., Fit]] = {
@@ -272,6 +280,7 @@ MAPS: dict[str, Callable[..., Fit]] = {
     "pt_proxy": FitProxy,
     "top_k": FitTopK,
     "label_mix": FitLabelMix,
+    "view_average": FitViewAverage,
 }
 
 # From the class's name in a run's file, and the state beside it, back to the map.
@@ -283,6 +292,7 @@ FITTED: dict[str, Callable[..., TargetMap]] = {
     "Proxy": Proxy,
     "TopK": TopK,
     "LabelMix": LabelMix,
+    "ViewAverage": ViewAverage,
     "Chain": Chain.from_state,
 }
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from goodteacher.base.errors import ConfigError, suggest
 
@@ -44,7 +45,8 @@ def validate(kind: type[M], values: Mapping[str, Any], where: str) -> M:
             raise ConfigError(
                 f"key '{path}'", rule="is not known", received=repr(key), remedy=suggest(key, known)
             ) from None
-        rule = first["msg"][:1].lower() + first["msg"][1:]
+        said = first["msg"].removeprefix("Value error, ")
+        rule = said[:1].lower() + said[1:]
         received = None if first["type"] == "missing" else repr(first["input"])
         raise ConfigError(f"key '{path}'", rule=rule, received=received) from None
 
@@ -88,12 +90,21 @@ class Recipe(Strict):
         momentum: of SGD.
         nesterov: whether SGD looks ahead.
         weight_decay: on every parameter, as the literature's recipes have it; on weight matrices alone for ``adamw``.
-        schedule: ``constant``, ``cosine`` to zero, or ``multistep``.
+        schedule: ``constant``, ``cosine`` to zero, ``multistep``, or ``cyclic``: cosine to zero again and again.
         milestones: of ``multistep``: shares of training, in (0, 1), after which lr is multiplied by ``decay``.
         decay: factor at a milestone.
+        cycles: of ``cyclic``; they take whole epochs, see `optim.cycle_ends`.
         warmup: share of training in which lr rises linearly from zero.
         clip: largest gradient norm, or None.
         ema: decay an update of an average of the weights that is kept instead of them, or None.
+        swa: share of training, in (0, 1), from which on the weights at the ends of epochs are averaged, all alike, and the
+            average is kept instead of them, with batch normalisation estimated anew; or None.
+        swa_lr: constant learning rate from there on; None leaves it to the schedule.
+        mixup: α > 0: each batch's inputs are blended with another order of it in a share drawn from Beta(α, α), or None.
+        cutmix: α > 0: a rectangle of each image is replaced by another's, its area drawn the same way, or None; with both,
+            one of the two is drawn a batch.
+        filter_table: α in (0, 1], share of the newest in a running average of each training example's predictions, which
+            becomes a table a student can learn from, or None.
         augment: ``auto`` takes the problem's own.
         precision: ``auto`` times a step of the actual network in each.
         evaluate_every: epochs between looks at validation; the last is always looked at.
@@ -106,12 +117,48 @@ class Recipe(Strict):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     nesterov: bool = False
     weight_decay: NonNegative = 5e-4
-    schedule: Literal["constant", "cosine", "multistep"] = "cosine"
+    schedule: Literal["constant", "cosine", "multistep", "cyclic"] = "cosine"
     milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.625, 0.75, 0.875)
     decay: Annotated[float, Field(gt=0, le=1)] = 0.1
+    cycles: Annotated[int, Field(ge=1, validate_default=True)] = 5
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
     clip: Positive | None = None
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    swa: Annotated[float, Field(gt=0, lt=1)] | None = None
+    swa_lr: Positive | None = None
+    mixup: Positive | None = None
+    cutmix: Positive | None = None
+    filter_table: Annotated[float, Field(gt=0, le=1)] | None = None
     augment: Literal["auto", "none", "flip", "crop_flip"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     evaluate_every: Annotated[int, Field(ge=1)] = 1
+
+    @field_validator("cycles")
+    @classmethod
+    def _whole_epochs(cls, cycles: int, info: ValidationInfo) -> int:
+        epochs = info.data.get("epochs")
+        if info.data.get("schedule") != "cyclic" or epochs is None:
+            return cycles
+        if cycles > epochs:
+            raise ValueError(f"must be at most the {epochs} epochs of the recipe")
+        # Cycles rounded up to whole epochs may use up training before the last has begun.
+        length = math.ceil(epochs / cycles)
+        if math.ceil(epochs / length) < cycles:
+            raise ValueError(
+                f"must divide {epochs} epochs into so many cycles of whole epochs; {math.ceil(epochs / length)} would do"
+            )
+        return cycles
+
+    @field_validator("swa")
+    @classmethod
+    def _one_average(cls, swa: float | None, info: ValidationInfo) -> float | None:
+        if swa is not None and info.data.get("ema") is not None:
+            raise ValueError("cannot be combined with ema, another average of the weights")
+        return swa
+
+    @field_validator("swa_lr")
+    @classmethod
+    def _rate_of_an_average(cls, rate: float | None, info: ValidationInfo) -> float | None:
+        if rate is not None and info.data.get("swa") is None:
+            raise ValueError("needs swa, the share of training from which on it holds")
+        return rate

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,9 @@ from torch import Tensor, nn
 from goodteacher.base.errors import DataError, check_simplex
 from goodteacher.base.probability import log_probabilities
 from goodteacher.base.types import Batch, FrozenTeacher, Output, Tap
+from goodteacher.data.loader import weak_views
 from goodteacher.models.features import TappedModel, Taps
+from goodteacher.teachers.ensembles import Space, mean_of
 from goodteacher.teachers.targets import TargetMap
 from goodteacher.train.precision import Precision, autocast, lay_out
 
@@ -65,21 +68,139 @@ class TableTeacher:
         return Output(logits, views={name: Output(logits) for name in batch.views})
 
 
+class Derived(Protocol):
+    """A teacher made of others' answers: the loop runs each of those once, however many are made of it."""
+
+    @property
+    def parts(self) -> tuple[FrozenTeacher, ...]:
+        """The teachers whose answers it reads."""
+        ...
+
+    def of(self, answers: Sequence[Output], batch: Batch) -> Output:
+        """Return its own answer, from those of its parts to a batch."""
+        ...
+
+
 @dataclass(frozen=True)
 class MappedTeacher:
-    """A target map around a teacher; the loop runs the teacher once, however many maps there are around it."""
+    """A target map around a teacher."""
 
     base: FrozenTeacher
     target_map: TargetMap
 
-    def of(self, output: Output) -> Output:
+    @property
+    def parts(self) -> tuple[FrozenTeacher, ...]:
+        """The teacher it is around."""
+        return (self.base,)
+
+    @property
+    def views(self) -> frozenset[str]:
+        """Names of the augmented views that the map averages over."""
+        return weak_views(self.target_map.views)
+
+    def of(self, answers: Sequence[Output], batch: Batch) -> Output:
         """Return the base's output with mapped logits."""
-        views = {name: replace(v, logits=self.target_map(v.logits)) for name, v in output.views.items()}
-        return replace(output, logits=self.target_map(output.logits), views=views)
+        (output,) = answers
+        views = {name: replace(v, logits=self._mapped(v.logits, batch)) for name, v in output.views.items()}
+        if not self.views:
+            return replace(output, logits=self._mapped(output.logits, batch), views=views)
+        stack = torch.stack([output.logits, *(output.views[name].logits for name in sorted(self.views))])
+        return replace(output, logits=self._mapped(stack, batch), views=views)
+
+    def _mapped(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return mapped logits of one view ``(N, C)`` or several ``(V, N, C)``, with labels where the map reads any."""
+        apply = self.target_map if logits.dim() == 2 else self.target_map.of_views
+        if not self.target_map.uses_labels:
+            return apply(logits)
+        times = logits.shape[-2] // len(batch.labels)  # a view may hold each example often
+        own = apply(logits, batch.labels.repeat_interleave(times))
+        if batch.mixed is None:
+            return own
+        other = apply(logits, batch.mixed.labels.repeat_interleave(times))
+        return mean_of(torch.stack([own, other]), own.new_tensor([batch.mixed.share, 1 - batch.mixed.share]))
 
     def __call__(self, batch: Batch, taps: frozenset[Tap]) -> Output:
         """Return the base's output for a batch with mapped logits."""
-        return self.of(self.base(batch, taps))
+        return self.of([self.base(batch, taps)], batch)
+
+
+@dataclass(frozen=True)
+class EnsembleTeacher:
+    """The weighted mean of several teachers' probabilities or logits; it has no features.
+
+    Attributes:
+        parts: the members.
+        weights: one a member, summing to 1.
+        space: what is averaged.
+    """
+
+    parts: tuple[FrozenTeacher, ...]
+    weights: tuple[float, ...]
+    space: Space = "probabilities"
+
+    def of(self, answers: Sequence[Output], batch: Batch) -> Output:
+        """Return the mean of the members' logits, for the batch and for each view."""
+        views = {name: Output(self._mean([a.views[name] for a in answers])) for name in batch.views}
+        return Output(self._mean(answers), views=views)
+
+    def _mean(self, answers: Sequence[Output]) -> Tensor:
+        stack = torch.stack([answer.logits for answer in answers])
+        return mean_of(stack, torch.tensor(self.weights), space=self.space)
+
+    def __call__(self, batch: Batch, taps: frozenset[Tap]) -> Output:
+        """Return the members' mean."""
+        return self.of([part(batch, taps) for part in self.parts], batch)
+
+
+class FoldTeacher:
+    """A teacher for each fold of the training examples, which answers for the examples of that fold and no others.
+
+    Args:
+        members: member k never saw the labels of fold k.
+        folds: ``(examples,)`` each training example's fold.
+        device: where batches are.
+    """
+
+    def __init__(self, members: Sequence[FrozenTeacher], folds: Tensor, device: torch.device | str = "cpu") -> None:
+        self.members, self.folds = tuple(members), folds.to(device)
+
+    def __call__(self, batch: Batch, taps: frozenset[Tap]) -> Output:
+        """Return, for each example, the logits of the member that never saw its label."""
+        if taps:
+            raise DataError("a teacher for each fold", rule="has no features in common", received=f"{sorted(taps)}")
+        fold = self.folds[batch.indices]
+        views = {"": batch.inputs, **batch.views}
+        logits: dict[str, Tensor] = {}
+        for k, member in enumerate(self.members):
+            own = fold == k
+            if not bool(own.any()):
+                continue
+            # A view may hold each example often, in a row.
+            rows = {name: own.repeat_interleave(len(view) // len(own)) for name, view in views.items()}
+            part = Batch(
+                batch.inputs[own],
+                batch.labels[own],
+                batch.indices[own],
+                {name: view[rows[name]] for name, view in batch.views.items()},
+            )
+            answer = member(part, taps)
+            for name, view in views.items():
+                z = answer.views[name].logits if name else answer.logits
+                logits.setdefault(name, z.new_zeros(len(view), z.shape[1]))[rows[name]] = z
+        return Output(logits.pop(""), views={name: Output(z) for name, z in logits.items()})
+
+
+def is_derived(teacher: FrozenTeacher) -> TypeGuard[Derived]:
+    """Say whether a teacher is made of others' answers."""
+    return isinstance(teacher, MappedTeacher | EnsembleTeacher)
+
+
+def views_of(teacher: FrozenTeacher | None) -> frozenset[str]:
+    """Return the augmented views that a teacher, or one it is made of, reads beside the batch itself."""
+    if teacher is None or not is_derived(teacher):
+        return frozenset()
+    own = teacher.views if isinstance(teacher, MappedTeacher) else frozenset[str]()
+    return own.union(*(views_of(part) for part in teacher.parts))
 
 
 def answer_all(wanted: Iterable[tuple[FrozenTeacher, frozenset[Tap]]], batch: Batch) -> dict[int, Output]:
@@ -92,15 +213,27 @@ def answer_all(wanted: Iterable[tuple[FrozenTeacher, frozenset[Tap]]], batch: Ba
     Returns:
         ``id(teacher)`` to its output.
     """
-    pairs = list(wanted)
     taps: dict[int, frozenset[Tap]] = {}
-    bases: dict[int, FrozenTeacher] = {}
+    answers: dict[int, Output] = {}
+    pairs = list(wanted)
+
+    def gather(teacher: FrozenTeacher, needed: frozenset[Tap]) -> None:
+        taps[id(teacher)] = taps.get(id(teacher), frozenset()) | needed
+        if is_derived(teacher):
+            for part in teacher.parts:
+                gather(part, needed)
+
+    def answer(teacher: FrozenTeacher) -> Output:
+        key = id(teacher)
+        if key not in answers:
+            if is_derived(teacher):
+                answers[key] = teacher.of([answer(part) for part in teacher.parts], batch)
+            else:
+                answers[key] = teacher(batch, taps[key])
+        return answers[key]
+
     for teacher, needed in pairs:
-        base = teacher.base if isinstance(teacher, MappedTeacher) else teacher
-        bases[id(base)] = base
-        taps[id(base)] = taps.get(id(base), frozenset()) | needed
-    answers = {key: base(batch, taps[key]) for key, base in bases.items()}
+        gather(teacher, needed)
     for teacher, _ in pairs:
-        if isinstance(teacher, MappedTeacher) and id(teacher) not in answers:
-            answers[id(teacher)] = teacher.of(answers[id(teacher.base)])
+        answer(teacher)
     return answers

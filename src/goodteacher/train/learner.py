@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,14 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from goodteacher.base.errors import TrainingError, trusted_values
+from goodteacher.base.errors import ConfigError, TrainingError, trusted_values
 from goodteacher.base.seeds import derive
 from goodteacher.base.types import Batch, FrozenTeacher, Loss, Needs, Output, Progress, Terms, auxiliary
+from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
 from goodteacher.models.features import TappedModel, Taps
+from goodteacher.train.averaging import Average, PredictionAverages, estimate_batch_norm
 from goodteacher.train.checkpoint import load_checkpoint, save_checkpoint
 from goodteacher.train.config import Recipe
 from goodteacher.train.infer import predict, quick_scores
+from goodteacher.train.mixing import check_mixing, mixed_terms
 from goodteacher.train.optim import build_optimizer, learning_rate
 from goodteacher.train.precision import Precision, autocast, lay_out
 from goodteacher.train.records import Records
@@ -54,6 +56,10 @@ class Learner:
         precision: decided beforehand.
         folder: where the checkpoint and the records lie, or None to keep nothing on disk.
         device: where to train.
+        examples: size of the training split, for a recipe with ``filter_table``.
+
+    Raises:
+        ConfigError: if the recipe asks for something that the loss or the teacher cannot have.
     """
 
     def __init__(
@@ -70,7 +76,9 @@ class Learner:
         precision: Precision = "fp32",
         folder: Path | None = None,
         device: torch.device | str = "cpu",
+        examples: int = 0,
     ) -> None:
+        check_mixing(recipe, loss, teacher)
         self.name, self.loss, self.recipe, self.seed, self.teacher = name, loss, recipe, seed, teacher
         self.precision, self.folder, self.device = precision, folder, torch.device(device)
         self.model = lay_out(model.to(self.device))
@@ -83,7 +91,8 @@ class Learner:
         self.network: nn.Module = deployed(self.model) if deployed else self.model
         self.initial_epochs = loss.needs.initial_epochs
         self.optimizer = build_optimizer(recipe, [self.model, *([self.auxiliary] if self.auxiliary else [])])
-        self.average = copy.deepcopy(self.network).requires_grad_(False) if recipe.ema else None
+        self.average = Average(self.network, ema=recipe.ema, swa=recipe.swa) if recipe.ema or recipe.swa else None
+        self.predictions = _predictions(recipe, loss, examples, self.device)
         self.keeps = dict.fromkeys(keeps) | {}
         self.kept: dict[str, Kept] = {}
         self.step = 0
@@ -100,8 +109,17 @@ class Learner:
 
     @property
     def final_model(self) -> nn.Module:
-        """The network that is evaluated and kept: the average of the weights where the recipe asks for one."""
-        return self.average if self.average is not None else self.network
+        """The network that is evaluated and kept: the average of the weights where there is one by now."""
+        return self.average.model if self.average is not None and self.average.has_begun else self.network
+
+    @property
+    def table(self) -> Tensor | None:
+        """Averages of the predictions in training, ``(examples, C)``, where the recipe asks for them.
+
+        Raises:
+            TrainingError: if an example has not been seen yet.
+        """
+        return self.predictions.table() if self.predictions is not None else None
 
     def train_step(self, batch: Batch, teacher: Output | None, progress: Progress) -> None:
         """Take one optimiser step on a batch.
@@ -129,7 +147,7 @@ class Learner:
             nn.utils.clip_grad_norm_(parameters, self.recipe.clip)
         self.optimizer.step()
         if self.average is not None:
-            self._update_average()
+            self.average.after_step(self.network, self.step)
         self._pending.append((self.step, tuple(terms), torch.stack([t.detach().float() for t in terms.values()])))
         self.step += 1
         if len(self._pending) >= self._guard_steps:
@@ -143,19 +161,11 @@ class Learner:
             if needs.views:
                 views = {name: self.tapped(batch.views[name], needs.student) for name in sorted(needs.views)}
                 output = replace(output, views=views)
+        # In the stage of initialisation the classifier does not train yet.
+        if self.predictions is not None and not progress.initial:
+            self.predictions.update(output.logits, batch.indices)
         with trusted_values():
-            return self.loss(output, teacher, batch, progress)
-
-    def _update_average(self) -> None:
-        assert self.average is not None and self.recipe.ema is not None
-        # The usual ramp: an average of few steps must not remember the random start.
-        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for mean, value in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
-                if mean.is_floating_point():
-                    mean.lerp_(value, 1 - decay)
-                else:
-                    mean.copy_(value)
+            return mixed_terms(self.loss, output, teacher, batch, progress)
 
     def settle(self) -> None:
         """Look at the losses since the last look: add them up, and stop at the first that is not finite.
@@ -175,23 +185,31 @@ class Learner:
                 self._sums[name] = self._sums.get(name, 0.0) + value
         self._pending.clear()
 
-    def end_epoch(self, problem: Problem, steps_per_epoch: int, epochs: int) -> dict[str, Any]:
+    def end_epoch(self, problem: Problem, loader: Loader, epochs: int) -> dict[str, Any]:
         """Close an epoch: mean losses, scores on validation, checkpoints to keep; return and record the event.
 
         Epochs of initialisation are numbered up to 0, and validation waits for the main training.
+
+        Raises:
+            TrainingError: after the last epoch, if the loader left out an example that the table of predictions must hold.
         """
         self.settle()
-        epoch = self.step // steps_per_epoch - self.initial_epochs
+        epoch = self.step // loader.steps_per_epoch - self.initial_epochs
+        if self.average is not None:
+            self.average.after_epoch(self.network, epoch / epochs)
+        if self.predictions is not None and epoch == epochs:
+            self.predictions.table()
         event: dict[str, Any] = {
             "epoch": epoch,
             "step": self.step,
             "lr": self.optimizer.param_groups[0]["lr"],
-            "loss": {name: total / steps_per_epoch for name, total in self._sums.items()},
+            "loss": {name: total / loader.steps_per_epoch for name, total in self._sums.items()},
             "seconds": round(self.seconds, 3),
         }
         self._sums = {}
         wanted_epoch = any(rule == f"epoch={epoch}" for rule in self.keeps)
         if epoch > 0 and (epoch % self.recipe.evaluate_every == 0 or epoch == epochs or wanted_epoch):
+            self._estimate_batch_norm(loader)
             logits = predict(self.final_model, problem, "validation", precision=self.precision, device=self.device)
             labels = problem.validation.labels
             event["validation"] = scores = quick_scores(logits, labels)
@@ -203,6 +221,14 @@ class Learner:
         if self.folder is not None:
             Records(self.folder / "records.jsonl").append(event)
         return event
+
+    def _estimate_batch_norm(self, loader: Loader) -> None:
+        """Give an average of epochs' weights the batch statistics of the inputs of the epoch before."""
+        if self.recipe.swa is None or self.final_model is self.network:
+            return
+        steps = range(self.step - loader.steps_per_epoch, self.step)
+        with autocast(self.device, self.precision):
+            estimate_batch_norm(self.final_model, (loader.unmixed(step).inputs for step in steps))
 
     def _keep(self, epoch: int, scores: dict[str, float], *, last: bool) -> None:
         for rule in self.keeps:
@@ -237,7 +263,8 @@ class Learner:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "auxiliary": self.auxiliary.state_dict() if self.auxiliary is not None else {},
-            "average": self.average.state_dict() if self.average is not None else {},
+            "average": self.average.state() if self.average is not None else {},
+            "predictions": self.predictions.state() if self.predictions is not None else {},
             "sums": self._sums,
             "alarms": self.alarms,
             "precision": self.precision,
@@ -258,7 +285,9 @@ class Learner:
         if self.auxiliary is not None:
             self.auxiliary.load_state_dict(state["auxiliary"])
         if self.average is not None:
-            self.average.load_state_dict(state["average"])
+            self.average.restore(state["average"])
+        if self.predictions is not None:
+            self.predictions.restore(state["predictions"])
         self.kept = {r: Kept(k["epoch"], k["score"], k["weights"]) for r, k in state["kept"].items()}
 
     def save(self) -> None:
@@ -275,3 +304,16 @@ class Learner:
 
 def _copy_weights(model: nn.Module) -> Weights:
     return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
+
+
+def _predictions(recipe: Recipe, loss: Loss, examples: int, device: torch.device) -> PredictionAverages | None:
+    """Return the averages of predictions that a recipe asks for, or None."""
+    if recipe.filter_table is None:
+        return None
+    if not loss.needs.output:
+        raise ConfigError(
+            "filter_table",
+            rule="averages the network's answers to plain batches",
+            received=f"{type(loss).__name__}, which runs the network itself",
+        )
+    return PredictionAverages(examples, recipe.filter_table, device)

@@ -98,7 +98,7 @@ def fit(
         The learners that finished.
 
     Raises:
-        ConfigError: if the learners are not at the same step, or one needs a view that the loader does not make.
+        ConfigError: if the learners are not at the same step, or one needs a view or a mixture that the loader does not make.
         KeyboardInterrupt: after checkpoints are written.
     """
     _check_cohort(learners, loader)
@@ -118,7 +118,7 @@ def fit(
                 try:
                     learner.train_step(batch, answers.get(id(learner.teacher)), progress)
                     if (step + 1) % loader.steps_per_epoch == 0:
-                        events[learner.name] = learner.end_epoch(problem, loader.steps_per_epoch, epochs)
+                        events[learner.name] = learner.end_epoch(problem, loader, epochs)
                 except TrainingError as error:
                     failures[learner.name] = error
             alive = [x for x in alive if x.name not in failures]
@@ -155,5 +155,11 @@ def _check_cohort(learners: Sequence[Learner], loader: Loader) -> None:
         missing = learner.needs.views - loader.views
         if missing:
             raise ConfigError(f"views of {learner.name}", rule="must be made by the loader", received=sorted(missing))
+        mixture = {"mixup": learner.recipe.mixup, "cutmix": learner.recipe.cutmix}
+        made = {"mixup": loader.mixup, "cutmix": loader.cutmix}
+        if mixture != made:
+            raise ConfigError(
+                f"mixture of {learner.name}", rule=f"must be made by the loader, {mixture}", received=f"{made}"
+            )
         if learner.needs.uses_teacher and learner.teacher is None:
             raise ConfigError(f"learner {learner.name}", rule="needs a teacher", received="none")

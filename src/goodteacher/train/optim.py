@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Iterable
 
@@ -15,9 +16,9 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     """Return the learning rate of a 0-based step.
 
     Args:
-        recipe: lr, schedule, milestones, decay and warmup.
+        recipe: lr, schedule, milestones, decay, cycles and warmup; swa and swa_lr, which end the schedule.
         step: 0-based.
-        steps: of the whole training.
+        steps: of the whole training, ``recipe.epochs`` epochs.
 
     Returns:
         The rate, reached exactly: cosine starts at ``lr`` and would be zero one step after the last.
@@ -27,14 +28,62 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
         [1.0, 1.0, 0.1, 0.1]
     """
     done = step / steps
+    if recipe.swa is not None and recipe.swa_lr is not None and done >= recipe.swa:
+        return recipe.swa_lr
     if done < recipe.warmup:
         return recipe.lr * (step + 1) / math.ceil(recipe.warmup * steps)
     if recipe.schedule == "constant":
         return recipe.lr
+    if recipe.schedule == "cyclic":
+        return cyclic_rate(recipe, step, steps)
     if recipe.schedule == "multistep":
         # The drop comes with the first step after the milestone: from epoch 151 for 150 of 240, as RepDistiller has it.
         return recipe.lr * recipe.decay ** sum(done >= m for m in recipe.milestones)
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * (done - recipe.warmup) / (1 - recipe.warmup)))
+
+
+def cycle_ends(epochs: int, cycles: int) -> tuple[int, ...]:
+    r"""Return the epochs at whose ends the cycles of a cyclic schedule end.
+
+    Each cycle takes :math:`\lceil E / M \rceil` epochs, the last what is left.
+
+    Args:
+        epochs: E.
+        cycles: M.
+
+    Returns:
+        1-based epochs, the last of them E; M of them for a validated recipe.
+
+    Example:
+        >>> cycle_ends(200, 5), cycle_ends(10, 4)
+        ((40, 80, 120, 160, 200), (3, 6, 9, 10))
+    """
+    length = math.ceil(epochs / cycles)
+    return (*range(length, epochs, length), epochs)
+
+
+def cyclic_rate(recipe: Recipe, step: int, steps: int) -> float:
+    r"""Return the rate of a 0-based step in cycles of cosine to zero, without warm-up.
+
+    .. math:: \eta_s = \frac{\eta_0}{2} \Big(1 + \cos \frac{\pi (s - a)}{b - a}\Big), \quad a \le s < b
+
+    Args:
+        recipe: lr, cycles and epochs.
+        step: s.
+        steps: of the whole training.
+
+    Returns:
+        The rate, with a and b the steps at which the cycle begins and ends.
+
+    Source: Huang et al. (2017), equation 2, which has cycles of :math:`b - a = \lceil N / M \rceil` of N steps.
+
+    Differs: cycles take whole epochs, so that a checkpoint at the end of an epoch is one at the end of a cycle. Where M does
+    not divide the epochs, the last is shorter, and falls to zero within its own length.
+    """
+    bounds = [0, *(epoch * steps // recipe.epochs for epoch in cycle_ends(recipe.epochs, recipe.cycles))]
+    place = bisect.bisect_right(bounds, step)
+    start, end = bounds[place - 1], bounds[place]
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - start) / (end - start)))
 
 
 def build_optimizer(recipe: Recipe, modules: Iterable[nn.Module]) -> torch.optim.Optimizer:

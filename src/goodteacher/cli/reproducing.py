@@ -1,0 +1,105 @@
+"""The command that reruns published studies: reproduce."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from goodteacher.cli.options import (
+    CORES,
+    Device,
+    Engine,
+    Epochs,
+    Json,
+    Out,
+    Quiet,
+    Root,
+    Seeds,
+    Workers,
+    app,
+    begin,
+    console,
+)
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str | None, typer.Argument(help="What to reproduce; see --list.")] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Show all, with their cost.")] = False,
+    budget: Annotated[str, typer.Option("--budget", help="minutes, hours or paper.")] = "minutes",
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="KIND=VALUE: a part of it, such as problem=digits; repeatable.")
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option("--images", help="Pictures: an .npz file, a folder, or cifar10, cifar100 in --root.")
+    ] = None,
+    root: Root = Path("data"),
+    out: Out = Path("goodteacher-runs"),
+    seeds: Seeds = None,
+    epochs: Epochs = None,
+    device: Device = "auto",
+    engine: Engine = "auto",
+    workers: Workers = CORES,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Run a published study again: published against measured, with n and intervals, and the figure redrawn."""
+    from goodteacher.base.errors import ConfigError, check_choice
+    from goodteacher.recipes.reproduction import BUDGETS, Order
+    from goodteacher.recipes.table import REPRODUCTIONS
+    from goodteacher.report import tables
+    from goodteacher.report.finding import plain_finding, write_finding
+
+    screen = console()
+    if listed:
+        rows = [(key, row.source, *(row.cost[b] for b in BUDGETS)) for key, row in REPRODUCTIONS.items()]
+        columns = ("name", "source", *BUDGETS)
+        tables.show(tables.Grid("Reproductions, and what they cost on two cores", columns, tuple(rows)), screen)
+        if as_json:
+            print(json.dumps([dict(zip(columns, row, strict=True)) for row in rows]))
+        return
+    if name is None:
+        raise ConfigError("reproduce", rule="needs a name", received="none", remedy="see goodteacher reproduce --list")
+    check_choice("reproduction", name, REPRODUCTIONS)
+    check_choice("budget", budget, BUDGETS)
+    row = REPRODUCTIONS[name]
+    place, engine = begin(device, engine)
+    size = next(b for b in BUDGETS if b == budget)
+    chosen = _choices(only or [], row.choices)
+    order = Order(size, seeds, epochs, chosen, root, images, out, place, engine, workers, screen, quiet)
+    found = row.run(order)
+    command = shlex.join(["goodteacher", *sys.argv[1:]])
+    page = write_finding(
+        found, out / "reproduced" / name.replace("/", "-"), source=row.source, budget=budget, command=command
+    )
+    for grid in found.grids:
+        tables.show(grid, screen)
+    screen.print(f"\n{found.claim}\n{found.verdict}\n", markup=False, highlight=False)
+    for line in found.departures:
+        screen.print(f"Departure: {line}", markup=False, highlight=False)
+    screen.print(f"Page: {page}", markup=False, highlight=False, soft_wrap=True)
+    if as_json:
+        print(json.dumps({**plain_finding(found, command), "page": str(page)}))
+
+
+def _choices(only: list[str], known: object) -> dict[str, tuple[str, ...]]:
+    """Return the parts chosen, by kind."""
+    from collections.abc import Mapping
+
+    from goodteacher.base.errors import ConfigError, check_choice
+
+    assert isinstance(known, Mapping)
+    chosen: dict[str, tuple[str, ...]] = {}
+    for item in only:
+        kind, separator, value = item.partition("=")
+        if not separator:
+            raise ConfigError("--only", rule="must be KIND=VALUE", received=repr(item))
+        check_choice("part", kind, known)
+        check_choice(kind, value, known[kind])
+        chosen[kind] = (*chosen.get(kind, ()), value)
+    return chosen

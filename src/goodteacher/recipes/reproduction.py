@@ -1,0 +1,84 @@
+"""What `goodteacher reproduce` runs: an order in, a finding out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from goodteacher.api import run_study
+from goodteacher.data.problem import Problem
+from goodteacher.diagnose.results import Results
+from goodteacher.report.finding import Finding
+from goodteacher.study.spec import StudySpec
+
+__all__ = ["BUDGETS", "Budget", "Finding", "Order", "Reproduction"]
+
+Budget = Literal["minutes", "hours", "paper"]
+BUDGETS: tuple[Budget, ...] = ("minutes", "hours", "paper")
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a reproduction is to be run.
+
+    Attributes:
+        budget: its size.
+        seeds: over what the budget says.
+        epochs: over what the budget says.
+        choices: parts of it to run, by kind: ``problem``, ``pair``, ``method``, ...; all of a kind that is absent.
+        root: folder where data lie.
+        images: image data in place of the paper's: an .npz file, a folder, or a source's name.
+        out: folder of the store.
+        device: to train on.
+        engine: as in `run_study`.
+        workers: as in `run_study`.
+        console: where progress is shown.
+        quiet: show alarms and failures only.
+    """
+
+    budget: Budget = "minutes"
+    seeds: int | None = None
+    epochs: int | None = None
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    root: Path = Path("data")
+    images: str | None = None
+    out: Path = Path("goodteacher-runs")
+    device: str = "cpu"
+    engine: str = "local"
+    workers: int = 1
+    console: Console | None = None
+    quiet: bool = False
+
+    def say(self, text: str) -> None:
+        """Print a line of progress."""
+        if self.console is not None and not self.quiet:
+            self.console.print(text, markup=False, highlight=False)
+
+    def run(self, study: StudySpec, problem: Problem | None = None) -> Results:
+        """Run a study as ordered and return its results."""
+        finished = run_study(
+            study, problem, out=self.out, device=self.device, engine=self.engine, workers=self.workers,
+            console=self.console, quiet=self.quiet,
+        )  # fmt: skip
+        return finished.results
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A row of the table of reproductions.
+
+    Attributes:
+        run: does it.
+        source: paper and figure or table.
+        cost: of each budget on two cores, in words.
+        choices: kinds of parts that can be chosen, with their values.
+    """
+
+    run: Callable[[Order], Finding]
+    source: str
+    cost: Mapping[str, str]
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

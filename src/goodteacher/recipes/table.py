@@ -1,0 +1,15 @@
+"""The table of reproductions. A literal, so that a name can be searched for."""
+
+from __future__ import annotations
+
+from goodteacher.recipes.predictors import VECTORS, predictors
+from goodteacher.recipes.reproduction import Reproduction
+
+REPRODUCTIONS: dict[str, Reproduction] = {
+    "predictors": Reproduction(
+        predictors,
+        "goodteacher's own: which held-out score of a teacher predicts its students",
+        {"minutes": "15 minutes, 30 with --images", "hours": "3 hours", "paper": "a day"},
+        {"problem": (*VECTORS, "images")},
+    ),
+}

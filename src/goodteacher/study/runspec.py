@@ -1,0 +1,71 @@
+"""What decides a run's numbers, and the content hash that names it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from goodteacher.study.teaching import Teaching
+
+# Raised whenever a change of the code changes the numbers of a run with the same description.
+NUMERICS = 2
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One network to be trained: everything that decides its numbers.
+
+    Attributes:
+        kind: ``teacher``, ``student``, or ``preparation`` of a teacher for a method that needs one.
+        model: name to options.
+        loss: name to options, defaults written out.
+        gamma: weight of the label's cross-entropy in a method.
+        recipe: all of it.
+        keep: the checkpoint rule.
+        seed: of everything random.
+        problem: fingerprint.
+        teaching: who teaches, for a student; who is prepared, for a preparation.
+        initial_epochs: of initialisation, before the recipe's own.
+        start: run whose weights training starts from; None for fresh ones.
+        fold: (k, K) for a network that does not see fold k of K of the training examples.
+    """
+
+    kind: str
+    model: dict[str, dict[str, Any]]
+    loss: dict[str, dict[str, Any]]
+    gamma: float
+    recipe: dict[str, Any]
+    keep: str
+    seed: int
+    problem: str
+    teaching: Teaching | None = None
+    initial_epochs: int = 0
+    start: str | None = None
+    fold: tuple[int, int] | None = None
+
+    @property
+    def id(self) -> str:
+        """Content hash: two runs with one id are the same run."""
+        return _digest(asdict(self))
+
+    @property
+    def training_id(self) -> str:
+        """Content hash without the checkpoint rule: runs that share it are one training with several rules."""
+        return _digest({**asdict(self), "keep": None})
+
+    @property
+    def needs_runs(self) -> tuple[str, ...]:
+        """The runs that must be finished before this one can start."""
+        return (*(self.teaching.runs if self.teaching else ()), *([self.start] if self.start else []))
+
+    @property
+    def model_name(self) -> str:
+        """The model's name."""
+        return next(iter(self.model))
+
+
+def _digest(value: dict[str, Any]) -> str:
+    text = json.dumps({**value, "numerics": NUMERICS}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,53 @@
+"""reproduce: the list, the parts, and mistakes in one sentence."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from goodteacher.recipes.reproduction import Finding, Reproduction
+from goodteacher.recipes.table import REPRODUCTIONS
+from goodteacher.report.tables import Grid
+
+
+def test_all_are_listed_with_their_cost(call):
+    code, out, _ = call("reproduce", "--list", "--json")
+    rows = json.loads(out.splitlines()[-1])
+    assert code == 0 and [r["name"] for r in rows] == list(REPRODUCTIONS)
+    assert all(r["minutes"] and r["paper"] for r in rows)
+
+
+def test_a_finding_is_written_and_printed(call, tmp_path, monkeypatch):
+    orders = []
+
+    def run(order):
+        orders.append(order)
+        grid = Grid("published against measured", ("what", "n"), (("x", "3"),))
+        return Finding("small", "a claim", "it held", ("a departure",), (grid,), {}, {"n": 3})
+
+    monkeypatch.setitem(REPRODUCTIONS, "small", Reproduction(run, "a paper", {}, {"pair": ("a-b", "c-d")}))
+    code, out, _ = call("reproduce", "small", "--only", "pair=a-b", "--epochs", "2", "--json")
+    assert code == 0 and "it held" in out and "Departure: a departure" in out
+    assert orders[0].choices == {"pair": ("a-b",)} and orders[0].epochs == 2
+    result = json.loads(out.splitlines()[-1])
+    folder = tmp_path / "goodteacher-runs" / "reproduced" / "small"
+    kept = json.loads((folder / "finding.json").read_text())
+    assert kept["data"] == {"n": 3} == result["data"] and kept["source"] == "a paper"
+    assert "a departure" in (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "needs a name"),
+        (["predictor"], "did you mean 'predictors'"),
+        (["predictors", "--budget", "years"], "budget"),
+        (["predictors", "--only", "digits"], "--only: must be KIND=VALUE"),
+        (["predictors", "--only", "pair=x"], "part"),
+        (["predictors", "--only", "problem=digit"], "did you mean 'digits'"),
+    ],
+)
+def test_mistakes(call, words, message):
+    code, _, err = call("reproduce", *words)
+    assert code == 2 and message in err and err.count("\n") == 1

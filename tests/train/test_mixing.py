@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from goodteacher.base.compose import Setting
+from goodteacher.base.errors import ConfigError
+from goodteacher.base.types import Batch, Mixed, Output, Progress
+from goodteacher.methods.table import build_method
+from goodteacher.models.mlp import MLP
+from goodteacher.teachers.table import build_objective
+from goodteacher.teachers.targets import Temperature
+from goodteacher.train.config import Recipe
+from goodteacher.train.frozen import FoldTeacher, MappedTeacher, NetworkTeacher, TableTeacher
+from goodteacher.train.learner import Learner
+from goodteacher.train.mixing import check_mixing, mixed_terms
+
+C = 3
+SETTING = Setting(C, examples=8, student=nn.Linear(2, C), labels=torch.arange(8) % C)
+LOGITS = torch.randn(8, C, generator=torch.Generator().manual_seed(0))
+OWN, OTHER = torch.arange(8) % C, (torch.arange(8) + 1) % C
+PROGRESS = Progress(0, 1, 4)
+PLAIN = build_objective("cross_entropy", SETTING)
+MIXING = Recipe(mixup=0.2)
+
+
+def batch(mixed):
+    return Batch(torch.zeros(8, 2), OWN, torch.arange(8), mixed=mixed)
+
+
+def test_cross_entropy_on_a_mixed_batch_is_that_to_the_mixed_label():
+    soft = 0.3 * nn.functional.one_hot(OWN, C) + 0.7 * nn.functional.one_hot(OTHER, C)
+    terms = mixed_terms(PLAIN, Output(LOGITS), None, batch(Mixed(OTHER, 0.3)), PROGRESS)
+    torch.testing.assert_close(terms["cross_entropy"], nn.functional.cross_entropy(LOGITS, soft))
+
+
+def test_each_term_is_mixed_by_itself():
+    loss = build_objective("brier + confidence_penalty", SETTING)
+    terms = mixed_terms(loss, Output(LOGITS), None, batch(Mixed(OTHER, 0.3)), PROGRESS)
+    own, other = (loss(Output(LOGITS), None, Batch(LOGITS, y, OWN), PROGRESS) for y in (OWN, OTHER))
+    assert list(terms) == list(own) and len(terms) == 4
+    for name, term in terms.items():
+        torch.testing.assert_close(term, 0.3 * own[name] + 0.7 * other[name])
+
+
+def test_a_plain_batch_calls_the_loss_once():
+    calls = []
+
+    def loss(*given):
+        calls.append(given)
+        return {"x": LOGITS.sum()}
+
+    mixed_terms(loss, Output(LOGITS), None, batch(None), PROGRESS)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (build_objective("soteacher", SETTING), "SoTeacher, which keeps a row for each example"),
+        (build_objective("brier + consistency", SETTING), "Consistency, which keeps a row"),
+        (build_objective("mcmi", SETTING), "MCMI, which is prepared"),
+        (build_method("mlkd", SETTING), "MLKD, which reads the views strong"),
+    ],
+)
+@pytest.mark.parametrize("options", [{"mixup": 0.2}, {"cutmix": 1.0}, {"mixup": 0.2, "cutmix": 1.0}])
+def test_losses_that_remember_or_look_elsewhere_are_refused(loss, said, options):
+    with pytest.raises(ConfigError, match=f"^{' and '.join(options)}: .*{said}.*leave out"):
+        check_mixing(Recipe(**options), loss)
+    check_mixing(Recipe(), loss)
+
+
+def test_a_table_of_predictions_is_refused_on_mixed_inputs():
+    with pytest.raises(ConfigError, match="filter_table"):
+        check_mixing(Recipe(mixup=0.2, filter_table=0.05), PLAIN)
+    check_mixing(Recipe(filter_table=0.05), PLAIN)
+
+
+def test_teachers_that_answer_by_example_are_refused():
+    kd = build_method("kd", SETTING)
+    network = NetworkTeacher(MLP(C, input_shape=(2,)))
+    table = TableTeacher(torch.full((8, C), 1 / C))
+    folds = FoldTeacher([network, network], torch.arange(8) % 2)
+    for teacher in (table, folds, MappedTeacher(table, Temperature(2.0))):
+        with pytest.raises(ConfigError, match=r"mixup: .*answers by example"):
+            check_mixing(MIXING, kd, teacher)
+        check_mixing(Recipe(), kd, teacher)
+    check_mixing(MIXING, kd, network)
+
+
+def test_a_learner_refuses_by_itself():
+    with pytest.raises(ConfigError, match=r"mixup: .*SoTeacher"):
+        Learner("x", MLP(C, input_shape=(2,)), build_objective("soteacher", SETTING), MIXING)
