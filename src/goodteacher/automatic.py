@@ -18,8 +18,9 @@ from goodteacher.api import DEFAULT_OUT, load_problem, run_study
 from goodteacher.base.seeds import numpy_stream
 from goodteacher.data.problem import Problem
 from goodteacher.diagnose.maps import cross_fitted_map
-from goodteacher.diagnose.ranking import DEFAULT, Ranked, example_scores, rank_candidates
+from goodteacher.diagnose.ranking import DEFAULT, Candidate, Ranked, rank_candidates
 from goodteacher.diagnose.results import Results
+from goodteacher.diagnose.scorecard import QUANTITIES
 from goodteacher.study.canonical import named
 from goodteacher.study.estimate import estimate_cost
 from goodteacher.study.execute import facts_of
@@ -144,7 +145,7 @@ def choose_teacher(
     maps = map_scores(results, pick)
     best_map = min(maps, key=lambda name: maps[name])
     arm = expanded_teachers(candidates.teachers, candidates.recipe)[pick].model_dump(mode="json", exclude_unset=True)
-    sure = how_sure(results, by)[pick]
+    sure = how_sure(results.candidates, by)[pick]
     distillation = {**study, "teachers": {"picked": {**arm, "checkpoints": None, "map": best_map}}}
     choice = Choice(pick, best_map, ranked, sure, maps, distillation, finished.folder)
     notes = [
@@ -166,18 +167,26 @@ def map_scores(results: Results, arm: str) -> dict[str, float]:
     }
 
 
-def how_sure(results: Results, by: str) -> dict[str, float]:
-    """Return, for each arm, the share of resamples of the validation examples in which it has the best score."""
-    labels = results.targets["validation.labels"]
-    names = list(results.teachings)
-    rows: list[Tensor] = []
-    for arm in names:
-        tables = [results.answers[arm, seed].mapped("validation") for seed in results.teachings[arm]]
-        rows.append(torch.stack([example_scores(z, labels)[0][by] for z in tables]).mean(dim=0))
+def how_sure(candidates: Sequence[Candidate], by: str) -> dict[str, float]:
+    """Return, for each candidate, the share of resamples of the validation examples in which it has the best score.
+
+    Candidates that tie share a resample. NaN for all where the quantity is not a mean over examples of validation.
+    """
+    quantity = QUANTITIES[by]
+    rows = []
+    for candidate in candidates:
+        values = [quantity.of(known) for known in candidate.known()]
+        tables = [v for v in values if isinstance(v, Tensor) and len(v) == len(candidate.labels)]
+        if len(tables) < len(values):
+            return {c.name: math.nan for c in candidates}
+        rows.append(quantity.sign * torch.stack(tables).double().mean(dim=0))
     scores = torch.stack(rows).numpy()
-    draws = numpy_stream(0, "how sure").multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=RESAMPLES)
-    best = (scores @ draws.T).argmin(axis=0)
-    return {name: float(np.mean(best == i)) for i, name in enumerate(names)}
+    n = scores.shape[1]
+    draws = numpy_stream(0, "how sure").multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    totals = (scores @ draws.T).round(9)
+    best = totals == totals.max(axis=0)
+    shares = (best / best.sum(axis=0)).mean(axis=1)
+    return {c.name: float(share) for c, share in zip(candidates, shares, strict=True)}
 
 
 def _notes(choice: Choice, trainings: int, by: str) -> list[str]:

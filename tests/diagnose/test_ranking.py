@@ -206,6 +206,7 @@ def full(name, seeds=(0,), noise=1.0, **changes):
         ),
         "out_of_fold": tuple((drawn(seed=20 + s, noise=noise), Y) for s in seeds),
         "in_sample": tuple((drawn(seed=30 + s, noise=noise), VOTES) for s in seeds),
+        "taught": tuple((drawn(seed=40 + s, noise=noise), VOTES / VOTES.sum(1, keepdim=True)) for s in seeds),
         "truth": VOTES / VOTES.sum(1, keepdim=True),
         "votes": VOTES,
         "unmapped": tuple(2 * z for z in tables),

@@ -35,7 +35,8 @@ VIEWS = drawn(1, 4, 30, C)
 FOLD = drawn(2, 80, C), Y[:80]
 SAMPLE = drawn(3, N, C), VOTES.flip(0)
 LIPSCHITZ = {"random": torch.rand(20), "pgd": 2 + torch.rand(20), "jacobian": 3 + torch.rand(20)}
-KNOWN = Known(Z, Y, VIEWS, LIPSCHITZ, FOLD, SAMPLE, TRUTH, VOTES)
+TAUGHT = drawn(7, 50, C), drawn(8, 50, C).softmax(1)
+KNOWN = Known(Z, Y, VIEWS, LIPSCHITZ, FOLD, SAMPLE, TRUTH, VOTES, TAUGHT)
 P = Z.double().softmax(1)
 Q = FOLD[0].double().softmax(1)
 
@@ -71,6 +72,8 @@ WANT = {
     "in_sample_brier": lambda: scores_by_votes(*SAMPLE)["brier"],
     "in_sample_nll": lambda: scores_by_votes(*SAMPLE)["nll"],
     "in_sample_mse": lambda: distance_to_votes(*SAMPLE)["mse"],
+    "taught_mse": lambda: (TAUGHT[0].double().softmax(1) - TAUGHT[1]).square().sum(1),
+    "taught_kl": lambda: (TAUGHT[1] * (TAUGHT[1].log() - TAUGHT[0].double().log_softmax(1))).sum(1),
     "truth_mse": lambda: (P - TRUTH).square().sum(1),
     "truth_kl": lambda: (TRUTH * (TRUTH.log() - P.log())).sum(1),
     "votes_mse": lambda: distance_to_votes(Z, VOTES)["mse"],
@@ -115,6 +118,7 @@ def test_directions():
         ("lipschitz", {"lipschitz_random", "lipschitz_pgd", "lipschitz_jacobian"}),
         ("out_of_fold", {"out_of_fold_brier", "out_of_fold_nll", "out_of_fold_accuracy"}),
         ("in_sample", {"in_sample_brier", "in_sample_nll", "in_sample_mse"}),
+        ("taught", {"taught_mse", "taught_kl"}),
         ("truth", {"truth_mse", "truth_kl"}),
         ("votes", {"votes_mse", "votes_kl"}),
     ],

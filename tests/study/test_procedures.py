@@ -311,10 +311,15 @@ def test_what_cannot_be_is_refused_before_anything_trains(problem, teachers, stu
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("arm", ["soteacher", "swa", "snapshots", "filter", "mixup", "tuned", "route"])
+@pytest.mark.parametrize(
+    "arm", ["soteacher", "ema", "swa", "snapshots", "filter", "mixup", "cross_fit", "tuned", "assistant", "route"]
+)
 def test_resume_is_exact(problem, tmp_path, monkeypatch, arm):
     if arm == "route":
         given = study({"plain": CE}, {"route": {"model": {"mlp": {"widths": [4]}}, "route": 2}})
+    elif arm == "assistant":
+        assistant = {"model": {"mlp": {"widths": [8]}}, "taught_by": "plain", "method": "kd"}
+        given = study({"plain": CE, "assistant": assistant}, {})
     elif arm == "tuned":
         given = study(
             {"plain": CE, "tuned": {**CE, "objective": "mcmi", "start": "plain", "recipe": {"epochs": 2}}}, {}

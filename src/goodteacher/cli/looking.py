@@ -95,17 +95,47 @@ def _alike(runs: list[Any]) -> dict[str, list[Any]]:
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="A study's folder, or a store with studies.")],
+    explain: Annotated[
+        str | None, typer.Option("--explain", help="Id of a student's run: say how it deviates from its teacher.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="For --explain: where its data are, if not where the study says.")
+    ] = None,
+    root: Annotated[Path | None, typer.Option("--root", help="For --explain: folder where data lie.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Print the tables of finished studies and write their pages anew."""
+    """Print the tables of finished studies and write their pages anew, or explain one student."""
     from goodteacher.diagnose.results import Results
     from goodteacher.report.page import write_page
     from goodteacher.study.store import find_studies
 
     folders = find_studies(folder)
+    if explain is not None:
+        _explain(folders, explain, data, root, as_json=as_json)
+        return
     for item in folders:
         write_page(Results(item))
     show_results(folders, as_json=as_json)
+
+
+def _explain(folders: list[Path], run: str, data: str | None, root: Path | None, *, as_json: bool) -> None:
+    """Explain a student's run, and print what its page says."""
+    from goodteacher.report import explain, tables
+    from goodteacher.report.explain_tables import grids_of
+
+    place, _ = begin("auto", "local")
+    found, words = explain.find_run(folders, run)
+    problem, said = explain.load_for(found, words, data, root)
+    explained = explain.explain_run(found, problem, device=place, said=said)
+    page = explain.write_explanation(explained)
+    screen = console()
+    for grid in grids_of(explained.parts):
+        tables.show(grid, screen)
+    plain = explain.plain_explanation(explained)
+    for line in (plain["conclusion"], *(f"Note: {note}" for note in explained.said), f"Page: {page}"):
+        screen.print(line, markup=False, highlight=False, soft_wrap=True)
+    if as_json:
+        print(json.dumps({**plain, "page": str(page)}))
 
 
 @app.command("list")

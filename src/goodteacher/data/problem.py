@@ -140,9 +140,12 @@ class Problem:
     def fingerprint(self) -> str:
         """Hash of every number in the problem: two runs share results only if they saw the same data.
 
-        The problem's own augmentation is part of it, because a recipe may leave the choice to the problem.
+        The problem's own augmentation is part of it, because a recipe may leave the choice to the problem; and so are the
+        statistics that inputs are normalised by, because a part of a problem keeps those of the whole.
         """
         digest = hashlib.sha256(repr((self.class_names, self.augment)).encode())
+        for statistic in self.statistics:
+            digest.update(statistic.numpy().tobytes())
         for split in (self.train, self.validation, self.test):
             for tensor in (split.inputs, split.labels, split.indices, split.truth, split.votes):
                 if tensor is None:

@@ -34,6 +34,7 @@ class Known:
         lipschitz: kind of estimate (``random``, ``pgd``, ``jacobian``) to ``(n,)``.
         out_of_fold: logits ``(M, C)`` and labels ``(M,)`` of training examples that the network did not see.
         in_sample: logits ``(M, C)`` on training inputs, and ``(M, C)`` counts of votes that the network did not see.
+        taught: logits ``(M, C)`` handed over on training inputs, and the ``(M, C)`` true label distribution there.
         truth: ``(N, C)`` true label distribution of the validation examples.
         votes: ``(N, C)`` counts of human votes on them.
     """
@@ -46,6 +47,7 @@ class Known:
     in_sample: tuple[Logits, Tensor] | None = None
     truth: Probabilities | None = None
     votes: Tensor | None = None
+    taught: tuple[Logits, Probabilities] | None = None
 
     @cached_property
     def log_p(self) -> Tensor:
@@ -118,6 +120,12 @@ class Known:
         if float(votes.sum(dim=1).min()) >= 2:
             scores["mse"] = distance_to_votes(logits, votes)["mse"]
         return scores
+
+    @cached_property
+    def taught_to_truth(self) -> dict[str, PerExample]:
+        """Distances to the truth on the inputs that students are taught on."""
+        assert self.taught is not None
+        return distance_to_truth(*self.taught)
 
     @cached_property
     def to_truth(self) -> dict[str, PerExample]:

@@ -40,6 +40,7 @@ class Evidence:
         out_of_fold: logits ``(M, C)`` and labels ``(M,)`` of training examples that the network did not see.
         in_sample: logits ``(M, C)`` on training inputs, and ``(M, C)`` counts of votes that do not depend on the label the
             network was trained on.
+        taught: logits ``(M, C)`` handed over on training inputs, and the ``(M, C)`` true label distribution there.
         truth: ``(N, C)`` true label distribution of the validation examples.
         votes: ``(N, C)`` counts of human votes on them.
         unmapped: ``(N, C)`` validation logits before the candidate's target map.
@@ -52,6 +53,7 @@ class Evidence:
     truth: Tensor | None = None
     votes: Tensor | None = None
     unmapped: tuple[Logits | None, ...] = ()
+    taught: tuple[tuple[Logits, Tensor] | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Candidate:
             lipschitz=e.lipschitz[i] if e.lipschitz else None,
             out_of_fold=e.out_of_fold[i] if e.out_of_fold else None,
             in_sample=e.in_sample[i] if e.in_sample else None,
+            taught=e.taught[i] if e.taught else None,
             truth=e.truth,
             votes=e.votes,
         )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from goodteacher.diagnose.ranking import Ranked
 
-Need: TypeAlias = Literal["logits", "views", "lipschitz", "out_of_fold", "in_sample", "truth", "votes"]
+Need: TypeAlias = Literal["logits", "views", "lipschitz", "out_of_fold", "in_sample", "taught", "truth", "votes"]
 Value: TypeAlias = PerExample | float | None
 """One value an example, one for all of them together, or None where it cannot be said."""
 
@@ -214,6 +214,20 @@ _TABLE = (
         "in_sample",
     ),
     Quantity(
+        "taught_mse",
+        "lower",
+        lambda k: k.taught_to_truth["mse"],
+        "squared distance to the true label distribution on training inputs, where students are taught",
+        "taught",
+    ),
+    Quantity(
+        "taught_kl",
+        "lower",
+        lambda k: k.taught_to_truth["kl"],
+        "divergence from the true label distribution on training inputs, nats",
+        "taught",
+    ),
+    Quantity(
         "truth_mse", "lower", lambda k: k.to_truth["mse"], "squared distance to the true label distribution", "truth"
     ),
     Quantity(
@@ -264,7 +278,7 @@ def mean_of(value: PerExample | float) -> float:
 def same_examples(networks: Sequence[Known], needs: Need) -> bool:
     """Say whether the values of several networks are of the same examples, so that they can be paired."""
     parts = [getattr(known, needs) for known in networks]
-    if needs in ("out_of_fold", "in_sample"):
+    if needs in ("out_of_fold", "in_sample", "taught"):
         return all(torch.equal(part[1], parts[0][1]) for part in parts)
     if needs == "views":
         return len({part.shape[1] for part in parts}) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from goodteacher.recipes import humans, mse_small, mse_tables, ptloss, soteacher
 from goodteacher.recipes.predictors import VECTORS, predictors
 from goodteacher.recipes.reproduction import Reproduction
 
@@ -12,4 +13,9 @@ REPRODUCTIONS: dict[str, Reproduction] = {
         {"minutes": "15 minutes, 30 with --images", "hours": "3 hours", "paper": "a day"},
         {"problem": (*VECTORS, "images")},
     ),
+    **mse_tables.ROWS,
+    **mse_small.ROWS,
+    **soteacher.ROWS,
+    **ptloss.ROWS,
+    **humans.ROWS,
 }

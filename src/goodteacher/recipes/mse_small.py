@@ -1,0 +1,339 @@
+"""Figure 2 and Table 4 of the MSE teacher: few labels on CIFAR-10, and tasks of two classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+import torch
+
+from goodteacher.base.errors import ConfigError
+from goodteacher.data.labels import label_subset
+from goodteacher.data.problem import Problem
+from goodteacher.diagnose.results import Results
+from goodteacher.recipes.mse_cells import (
+    ALONE,
+    CLAIM,
+    DEPARTURES,
+    OBJECTIVES,
+    Cell,
+    alone,
+    benchmark_study,
+    cell_grid,
+    chart,
+    joined,
+    kept,
+    of_students,
+    of_teachers,
+    pictures,
+    plain_cells,
+    run_part,
+    verdict,
+)
+from goodteacher.recipes.mse_published import SLIPS, TABLE4
+from goodteacher.recipes.published import BENCHMARK
+from goodteacher.recipes.reading import problem_departures, spread
+from goodteacher.recipes.reproduction import Budget, Finding, Order, Reproduction
+from goodteacher.study.spec import StudySpec, parse_study
+
+
+@dataclass(frozen=True)
+class FewLabels:
+    """What a budget buys in Figure 2.
+
+    Attributes:
+        model: of teacher and student.
+        labels: labelled examples in all, one teacher of either kind each.
+        teacher_epochs: over its labelled examples; a student's are over all.
+        batch: examples a step.
+        examples: training pictures at most, labelled or not; None for all.
+    """
+
+    model: str
+    labels: tuple[int, ...]
+    teacher_epochs: int
+    epochs: int
+    seeds: int
+    examples: int | None = None
+    batch: int = 64
+
+
+LABELS = (500, 1000, 2000, 4000)
+FIGURE2: dict[Budget, FewLabels] = {
+    "minutes": FewLabels("resnet8", LABELS[:3], 25, 6, 2, 4000, 32),
+    "hours": FewLabels("resnet20", LABELS, 60, 15, 2, 15000),
+    "paper": FewLabels("resnet18", LABELS, 240, 240, 3),
+}
+
+
+def labelled_part(problem: Problem, total: int, seed: int) -> Problem:
+    """Return the problem with a class-balanced few of its training examples, normalised as the whole of them is."""
+    own = label_subset(problem, total=total, seed=seed).train.indices
+    return problem.with_train_rows(torch.isin(problem.train.indices, own).nonzero().squeeze(1))
+
+
+def few_labels_teachers(size: FewLabels, total: int, seed: int, words: Mapping[str, Any], tag: str) -> StudySpec:
+    """Return the study that trains the teachers of one seed on so many labelled examples."""
+    return parse_study({
+        "name": f"mse-figure2-teachers-{total}-seed{seed}{tag}",
+        "problem": dict(words),
+        "recipe": _recipe(size.teacher_epochs, size.batch),
+        "teachers": {o: {"model": size.model, "objective": o} for o in OBJECTIVES},
+        "seeds": [seed],
+        "notes": [f"Trained on {total} of the training examples alone, chosen by `label_subset` with seed {seed}."],
+    })  # fmt: skip
+
+
+def few_labels_students(
+    size: FewLabels, runs: Mapping[tuple[int, str], str], seed: int, words: Mapping[str, Any], classes: int, tag: str
+) -> StudySpec:
+    """Return the study whose students see all examples, and the labels of those that their teacher was trained on.
+
+    ``runs`` maps (labelled examples, objective) to the teacher's run.
+    """
+    students = {}
+    for total in sorted({total for total, _ in runs}):
+        labelled = {"per_class": total // classes, "seed": seed, "weight": 0.1}
+        method = {"kd": {"alpha": 0.9, "temperature": 4.0, "gamma": 0.0}, "labelled": labelled}
+        arms = [f"{o}-{total}" for o in OBJECTIVES if (total, o) in runs]
+        students[f"labels{total}"] = {"model": size.model, "method": method, "taught_by": arms}
+    return parse_study({
+        "name": f"mse-figure2-students-seed{seed}{tag}", "problem": dict(words), "recipe": _recipe(size.epochs, size.batch),
+        "teachers": {f"{o}-{total}": {"run": run} for (total, o), run in runs.items()}, "students": students,
+        "seeds": [seed],
+    })  # fmt: skip
+
+
+def _recipe(epochs: int, batch: int) -> dict[str, Any]:
+    return {**BENCHMARK, "epochs": epochs, "batch_size": batch, "evaluate_every": max(1, epochs // 2)}
+
+
+def figure2(order: Order) -> Finding:
+    """Distil students on all pictures from teachers that were trained on few labels."""
+    if order.images is None:
+        raise ConfigError("--images", rule="must say where pictures are", received="nothing")
+    size = FIGURE2[order.budget]
+    epochs, teacher_epochs = order.epochs or size.epochs, order.epochs or size.teacher_epochs
+    size = replace(size, epochs=epochs, teacher_epochs=teacher_epochs, seeds=order.seeds or size.seeds)
+    words, problem = pictures(order, size.examples)
+    # Votes on training examples play no part, and those of the whole are not the labelled part's.
+    problem = replace(problem, train=replace(problem.train, votes=None))
+    chosen = tuple(int(total) for total in order.choices.get("labels", ())) or size.labels
+    fewest = int(torch.bincount(problem.train.labels, minlength=problem.classes).min()) * problem.classes
+    labels = tuple(total for total in chosen if total <= fewest or "labels" in order.choices)
+    if not labels:
+        received = f"{len(problem.train)} training pictures"
+        raise ConfigError("--images", rule=f"must hold at least {min(chosen)} labelled pictures", received=received)
+    ran = [_one_seed(order, size, labels, seed, words, problem) for seed in range(size.seeds)]
+    unfinished = sum(len(r.missing) for teachers, students in ran for r in (*teachers.values(), students) if r)
+    cells = [
+        Cell(
+            f"{total} labels", "student", size.model, measured=joined(of_students(s, f"labels{total}") for _, s in ran)
+        )
+        for total in labels
+    ]
+    cells += [
+        Cell(
+            f"{total} labels",
+            "teacher",
+            size.model,
+            measured=joined(of_teachers(teachers[total]) for teachers, _ in ran),
+        )
+        for total in labels
+    ]
+    students = cells[: len(labels)]
+    return Finding(
+        "mse/figure2",
+        f"{CLAIM} where few of its examples are labelled, at every number of labels.",
+        f"{verdict(students, unfinished, problem.classes)} The paper's figure has no numbers; its text says that the MSE teacher "
+        "surpasses the other.",
+        _figure_departures(order, size, problem, labels, chosen),
+        (cell_grid("Students of few labels", students), cell_grid("Their teachers", cells[len(labels) :])),
+        {"accuracy by number of labels": _figure_chart(cells)},
+        {"cells": plain_cells(cells), "unfinished": unfinished},
+    )
+
+
+def _one_seed(
+    order: Order, size: FewLabels, labels: Sequence[int], seed: int, words: Mapping[str, Any], problem: Problem
+) -> tuple[dict[int, Results], Results | None]:
+    """Run one seed; return the results of its teachers by number of labels, and of its students."""
+    tag = "" if order.budget == "paper" else f"-{order.budget}"
+    runs: dict[tuple[int, str], str] = {}
+    teachers: dict[int, Results] = {}
+    for total in labels:
+        order.say(f"{total} labels, seed {seed}")
+        study = few_labels_teachers(size, total, seed, words, tag)
+        teachers[total] = results = order.run(study, labelled_part(problem, total, seed))
+        trained = {row["arm"]: row["runs"][0] for row in results.plan["teachers"]}
+        runs |= {(total, arm): run for arm, run in trained.items() if run not in results.missing}
+    if not runs:
+        return teachers, None
+    return teachers, order.run(few_labels_students(size, runs, seed, words, problem.classes, tag), problem)
+
+
+def _figure_departures(
+    order: Order, size: FewLabels, problem: Problem, labels: Sequence[int], chosen: Sequence[int]
+) -> tuple[str, ...]:
+    left_out = sorted(set(chosen) - set(labels))
+    return (
+        *DEPARTURES,
+        "The paper follows the settings of SimCLRv2 and says no more. Here a teacher is trained on its labelled pictures alone, "
+        "a class-balanced choice anew for each seed; nothing is pretrained without labels, so accuracies lie far below such "
+        "a pipeline's.",
+        "The student sees all training pictures: 0.9 times kd at T = 4 on each, and 0.1 times cross-entropy on the labelled "
+        "ones; the labels of the others are never read. Weights and temperature are the CRD benchmark's.",
+        f"Teacher and student are both {size.model}, as in SimCLRv2's self-distillation; the paper's student is ResNet18, its "
+        "teacher is not named.",
+        f"{size.teacher_epochs} epochs of labelled pictures for a teacher, {size.epochs} of all pictures for a student, by the "
+        f"benchmark's schedule in batches of {size.batch}; the paper's are not known. Seeds: {size.seeds}; the paper has 3 runs.",
+        *([f"{', '.join(map(str, left_out))} labels are left out: there are fewer pictures."] if left_out else []),
+        *([f"The paper's data are CIFAR-10; this problem has {problem.classes} classes."] if problem.classes != 10 else []),
+        *problem_departures(order, problem),
+    )  # fmt: skip
+
+
+def _figure_chart(cells: Sequence[Cell]) -> str:
+    """Return the paper's figure: accuracy by number of labels, for both teachers and their students."""
+    import altair as alt
+
+    rows = []
+    for cell in cells:
+        for objective, found in cell.measured.items():
+            if found:
+                e = spread(found)
+                place = {"labels": int(cell.setting.split()[0]), "teacher's loss": objective, "of": cell.method}
+                rows.append({**place, "accuracy": 100 * e.mean, "low": 100 * e.low, "high": 100 * e.high})
+    frame = pd.DataFrame(rows, columns=["labels", "teacher's loss", "of", "accuracy", "low", "high"])
+    x = alt.X("labels:Q", title="labelled pictures", scale=alt.Scale(type="log"))
+    color, dash = alt.Color("teacher's loss:N"), alt.StrokeDash("of:N")
+    base = alt.Chart(frame)
+    y = alt.Y("accuracy:Q", title="test accuracy %", scale=alt.Scale(zero=False))
+    lines = base.mark_line(point=True).encode(x=x, y=y, color=color, strokeDash=dash, tooltip=list(frame.columns))
+    bars = base.transform_filter("isValid(datum.low)").mark_rule().encode(x=x, y="low:Q", y2="high:Q", color=color)
+    drawn: str = (lines + bars).properties(width=420, height=280).to_json(indent=None)
+    return drawn
+
+
+@dataclass(frozen=True)
+class Binary:
+    """What a budget buys in Table 4: the teacher, epochs, seeds, training pictures at most (None for all), and batches."""
+
+    teacher: str
+    epochs: int
+    seeds: int
+    examples: int | None = None
+    batch: int = 64
+
+
+BINARY: dict[Budget, Binary] = {
+    "minutes": Binary("vgg8", 12, 2, 1200, 16),
+    "hours": Binary("vgg13", 40, 3, 2000, 32),
+    "paper": Binary("vgg13", 240, 5),
+}
+PUPIL = "mobilenetv2_0.1"
+METHODS4 = ("kd", "at", "cc", "vid")
+HALVES: dict[str, Any] = {"merge": {"first": [0, 1, 2, 3, 4], "last": [5, 6, 7, 8, 9]}}
+PAIRS = {"header": ("26-45", "50-74"), "text": ("20-40", "50-70")}
+TASKS = ("halves", *PAIRS["header"], *PAIRS["text"])
+
+
+def task_words(task: str) -> dict[str, Any]:
+    """Return the label tool of a task, as options of `goodteacher.data.sources.load`."""
+    return dict(HALVES) if task == "halves" else {"pair": [int(number) for number in task.split("-")]}
+
+
+def tasks_of(order: Order) -> tuple[str, ...]:
+    """Return the tasks that an order chooses, or those its pictures fit.
+
+    Raises:
+        ConfigError: if it does not say where pictures are, or they have neither 10 nor 100 classes.
+    """
+    if order.images is None:
+        raise ConfigError("--images", rule="must say where pictures are", received="nothing")
+    if "task" in order.choices:
+        return tuple(order.choices["task"])
+    classes = pictures(order, None)[1].classes
+    if classes not in (10, 100):
+        raise ConfigError("--images", rule="must have CIFAR-10's classes or CIFAR-100's", received=f"{classes} classes")
+    return (
+        ("halves",)
+        if classes == 10
+        else tuple(t for words in order.choices.get("pairs", ("header",)) for t in PAIRS[words])
+    )
+
+
+def binary_study(task: str, methods: Sequence[str], words: Mapping[str, Any], size: Binary, tag: str) -> StudySpec:
+    """Return the study of one task."""
+    pair, recipe = (size.teacher, PUPIL), {"epochs": size.epochs, "batch_size": size.batch}
+    return benchmark_study(f"mse-table4-{task}{tag}", pair, methods, words, size.seeds, **recipe)
+
+
+def table4(order: Order) -> Finding:
+    """Compare the two teachers on tasks of two classes."""
+    tasks = tasks_of(order)
+    size = BINARY[order.budget]
+    whole_size = replace(size, epochs=order.epochs or size.epochs, seeds=max(order.seeds or 0, size.seeds))
+    size = replace(whole_size, seeds=order.seeds or size.seeds)
+    tag = "" if order.budget == "paper" else f"-{order.budget}"
+    found: dict[str, Results | None] = {}
+    said: list[str] = [*DEPARTURES, "No recipe is printed for these tasks; it is that of Tables 1 and 2."]
+    unfinished = 0
+    for task in dict.fromkeys((*TABLE4, *tasks)):
+        if task not in tasks:
+            found[task] = kept(order, binary_study(task, METHODS4, {"name": "elsewhere"}, whole_size, tag), ("recipe",))
+            continue
+        words, problem = pictures(order, size.examples, **task_words(task))
+        order.say(f"{task}: {size.seeds} seeds")
+        part = binary_study(task, order.choices.get("method", METHODS4), words, size, tag)
+        found[task], missing = run_part(order, binary_study(task, METHODS4, words, whole_size, tag), part, problem)
+        unfinished += missing
+        said += [*(f"{note}." for note in part.notes), *problem_departures(order, problem)]
+    cells = [
+        Cell(task, method, task, TABLE4.get(task, {}).get(method, (None, None)), measured=of_students(results, method))
+        for task, results in found.items()
+        for method in METHODS4
+    ]
+    networks = []
+    for task, results in found.items():
+        printed = TABLE4.get(task, {}).get("alone", (None, None))
+        networks.append(Cell(task, f"teacher {size.teacher}", task, measured=of_teachers(results)))
+        networks.append(Cell(task, "student alone", task, printed, measured=alone(results)))
+    if size.teacher != BINARY["paper"].teacher:
+        said.append(f"The teacher is {size.teacher} in place of vgg13.")
+    said += [f"Seeds: {size.seeds}; the paper has 5 runs."] if size.seeds != 5 else []
+    done = sum(cell.gain is not None for cell in cells)
+    return Finding(
+        "mse/table4",
+        f"{CLAIM} in tasks of two classes too.",
+        verdict(cells, unfinished, 2),
+        (*dict.fromkeys(said), *SLIPS["table4"]),
+        (
+            cell_grid(
+                f"{size.teacher} -> {PUPIL} ({done} of {len(cells)} cells)",
+                cells,
+                "Of 200 test pictures one is half a point.",
+            ),
+            cell_grid("Networks", networks, ALONE),
+        ),
+        {"Brier - cross-entropy by method": chart(cells)},
+        {"students": plain_cells(cells), "networks": plain_cells(networks), "unfinished": unfinished},
+    )
+
+
+ROWS: dict[str, Reproduction] = {
+    "mse/figure2": Reproduction(
+        figure2,
+        "Hamidi et al. (2024), Figure 2: semi-supervised CIFAR-10, cross-entropy against MSE teachers",
+        {"minutes": "10 minutes", "hours": "5 hours", "paper": "months; days on a GPU"},
+        {"labels": tuple(map(str, LABELS))},
+    ),
+    "mse/table4": Reproduction(
+        table4,
+        "Hamidi et al. (2024), Table 4: two classes, cross-entropy against MSE teachers",
+        {"minutes": "10 minutes a task", "hours": "5 hours a task", "paper": "weeks; days on a GPU"},
+        {"task": TASKS, "pairs": tuple(PAIRS), "method": METHODS4},
+    ),
+}
