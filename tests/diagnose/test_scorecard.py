@@ -250,7 +250,7 @@ def test_held_out_scores_differ_as_distances_do(score, distance):
 
 
 def ranked_pair():
-    full = Evidence((VIEWS,), (LIPSCHITZ,), (FOLD,), (SAMPLE,), TRUTH, VOTES, (Z,))
+    full = Evidence((VIEWS,), (LIPSCHITZ,), (FOLD,), (SAMPLE,), TRUTH, VOTES, (Z,), (TAUGHT,))
     return rank_candidates([Candidate("full", (0.8 * Z,), Y, (), full), Candidate("bare", (0.1 * drawn(8, N, C),), Y)])
 
 

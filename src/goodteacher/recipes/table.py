@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from goodteacher.recipes import humans, mse_small, mse_tables, ptloss, soteacher
+from goodteacher.recipes import deviations, humans, mse_small, mse_tables, mse_theorem, mse_toy, ptloss, soteacher
 from goodteacher.recipes.predictors import VECTORS, predictors
 from goodteacher.recipes.reproduction import Reproduction
 
@@ -13,9 +13,12 @@ REPRODUCTIONS: dict[str, Reproduction] = {
         {"minutes": "15 minutes, 40 with --images", "hours": "3 hours", "paper": "a day"},
         {"problem": (*VECTORS, "images")},
     ),
+    **mse_toy.ROWS,
+    **mse_theorem.ROWS,
     **mse_tables.ROWS,
     **mse_small.ROWS,
     **soteacher.ROWS,
     **ptloss.ROWS,
+    **deviations.ROWS,
     **humans.ROWS,
 }

@@ -1,0 +1,236 @@
+"""What the reproductions of student-teacher deviations share: sizes, problems, pairs of independent networks, measures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from goodteacher.base.errors import ConfigError
+from goodteacher.data.problem import Problem
+from goodteacher.data.sources import load
+from goodteacher.diagnose.deviation import LEAST, Deviation, deviation
+from goodteacher.diagnose.explain import Part
+from goodteacher.diagnose.results import Results
+from goodteacher.recipes.published import BENCHMARK
+from goodteacher.recipes.reproduction import Budget, Order
+from goodteacher.report.tables import number
+from goodteacher.study.run import Run
+from goodteacher.study.spec import parse_study
+from goodteacher.study.stats import Estimate, mean_interval
+from goodteacher.train.infer import predict
+
+# Nothing but the teacher, as softened in Hinton et al.: what is left is a deviation of the student, not of its label.
+TAUGHT: dict[str, Any] = {"kd": {"alpha": 1.0, "gamma": 0.0, "temperature": 4.0}}
+# Students have seeds of their own: one that shared its teacher's would start from its very weights and see its batches.
+STUDENT_SEEDS = 1000
+UNKNOWN = (
+    "Of the paper its abstract and second-hand summaries were at hand: temperature, loss weights, learning rates and the "
+    "numerical criterion of 'underfits' are our own.",
+    "A setting is said to underfit low-confidence points where the share of v < u in the third of lowest u is above one half, "
+    "with its 95% interval over seeds (over examples for one seed).",
+)
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a budget buys: a large and a small model, epochs, seeds, recipe, training pictures a class (None: all)."""
+
+    large: Any
+    small: Any
+    epochs: int
+    seeds: int
+    recipe: Mapping[str, Any]
+    per_class: int | None = None
+
+
+VECTORS = Size(
+    {"mlp": {"widths": [128, 128]}},
+    {"mlp": {"widths": [32]}},
+    40,
+    4,
+    {"batch_size": 64, "lr": 0.05, "weight_decay": 5e-4, "schedule": "cosine"},
+)
+PICTURES: dict[Budget, Size] = {
+    "minutes": Size("resnet14", "resnet8", 8, 3, {**BENCHMARK, "lr": 0.1}, 150),
+    "hours": Size("resnet20", "resnet8", 60, 3, BENCHMARK, 1000),
+    "paper": Size("resnet56", "resnet20", 240, 3, BENCHMARK),
+}
+WORDS: dict[str, dict[str, Any]] = {
+    "noisy_digits": {"name": "digits", "noise": 0.3},
+    "few_digits": {"name": "digits", "subset": 15},
+    "gaussian": {"name": "gaussian", "classes": 10, "train": 2000, "validation": 500, "test": 4000},
+}
+PROBLEMS = (*WORDS, "images")
+
+
+def size_of(order: Order, *, images: bool) -> Size:
+    """Return the size of an order, with its own epochs and seeds where it gives them."""
+    size = PICTURES[order.budget] if images else VECTORS
+    seeds = size.seeds if images or order.budget == "minutes" else 10
+    return replace(size, epochs=order.epochs or size.epochs, seeds=order.seeds or seeds)
+
+
+def problems_of(order: Order) -> tuple[str, ...]:
+    """Return the problems of an order: those chosen, or the pictures it brings, or all that need none.
+
+    Raises:
+        ConfigError: if pictures are needed and there are none.
+    """
+    chosen = order.choices.get("problem") or (("images",) if order.images is not None else tuple(WORDS))
+    if order.images is None and ("images" in chosen or order.budget == "paper"):
+        raise ConfigError("--images", rule="must say where pictures are", received="nothing")
+    return chosen
+
+
+def loaded(order: Order, name: str, size: Size, noise: float | None = None) -> tuple[dict[str, Any], Problem]:
+    """Return a problem in a study's words, and loaded.
+
+    Args:
+        order: whose pictures count.
+        name: one of `PROBLEMS`.
+        size: how many pictures a class.
+        noise: rate of wrong labels, in place of the problem's own.
+    """
+    words = dict(WORDS.get(name, {"name": order.images, "root": str(order.root)}))
+    if noise is not None:
+        words = {key: value for key, value in words.items() if key != "noise"} | ({"noise": noise} if noise else {})
+    problem = load(**words)
+    if name == "images" and size.per_class is not None:
+        few = int(torch.bincount(problem.train.labels, minlength=problem.classes).min())
+        words["subset"] = min(size.per_class, few)
+        problem = load(**words)
+    return words, problem
+
+
+def train_teachers(
+    order: Order, name: str, words: Mapping[str, Any], problem: Problem, size: Size, models: Mapping[str, Any]
+) -> dict[str, list[Run]]:
+    """Train teachers on labels, once a seed; return them by name."""
+    study = parse_study({
+        "name": f"{name}-teachers", "problem": dict(words), "recipe": recipe_of(size),
+        "teachers": {title: {"model": model} for title, model in models.items()}, "seeds": size.seeds,
+    })  # fmt: skip
+    results = order.run(study, problem)
+    return {title: [results.run(who.runs[0]) for who in results.teachings[title].values()] for title in models}
+
+
+def train_students(
+    order: Order,
+    name: str,
+    words: Mapping[str, Any],
+    problem: Problem,
+    recipe: Mapping[str, Any],
+    seed: int,
+    teachers: Mapping[str, Any],
+    students: Mapping[str, Any],
+) -> dict[str, Run]:
+    """Train the arms of one seed, with a seed of their own; return the run of every arm by name."""
+    study = parse_study({
+        "name": f"{name}-students-{seed}", "problem": dict(words), "recipe": dict(recipe), "teachers": dict(teachers),
+        "students": dict(students), "seeds": [STUDENT_SEEDS + seed],
+    })  # fmt: skip
+    results = order.run(study, problem)
+    return runs_of(results)
+
+
+def runs_of(results: Results) -> dict[str, Run]:
+    """Return the runs of a study of one seed by arm, where each student arm has one teacher at most."""
+    found = {row["arm"]: results.run(row["runs"][0]) for row in results.plan["teachers"]}
+    return found | {cell["student"]: results.run(cell["run"]) for cell in results.plan["cells"]}
+
+
+def recipe_of(size: Size) -> dict[str, Any]:
+    """Return a size's recipe, with one look at validation."""
+    return {**size.recipe, "epochs": size.epochs, "evaluate_every": size.epochs}
+
+
+class Compared:
+    """Answers of networks on train and test, each computed once.
+
+    Args:
+        problem: the data.
+        order: the device.
+    """
+
+    def __init__(self, problem: Problem, order: Order) -> None:
+        self.problem, self.order = problem, order
+        self._train: dict[str, Tensor] = {}
+
+    def logits(self, run: Run, split: str) -> Tensor:
+        """Return a run's logits ``(N, C)`` on ``train``, without augmentation, or on ``test``."""
+        if split == "test":
+            return run.outputs("test")
+        if run.id not in self._train:
+            place = self.order.device
+            self._train[run.id] = predict(run.model.to(place), self.problem, "train", device=place)
+        return self._train[run.id]
+
+    def part(self, teacher: Run, student: Run, split: str) -> Part:
+        """Return the answers of two networks on a split."""
+        labels = self.problem.split("train" if split == "train" else "test").labels
+        return Part(split, self.logits(teacher, split), self.logits(student, split), labels)
+
+    def accuracy(self, run: Run) -> float:
+        """Return a run's test accuracy."""
+        return float((run.outputs("test").argmax(dim=1) == self.problem.test.labels).double().mean())
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Deviations of a kind in one setting and split, one a seed."""
+
+    seen: tuple[Deviation, ...]
+
+    def of(self, quantity: str) -> list[float]:
+        """Return ``underfit``, ``overfit``, ``slope``, ``below``, ``above`` or ``orthogonal``, one a seed."""
+        read = {
+            "underfit": lambda d: d.underfit.mean,
+            "overfit": lambda d: d.overfit.mean,
+            "slope": lambda d: d.whole.slope.mean,
+            "below": lambda d: d.below.slope.mean,
+            "above": lambda d: d.above.slope.mean,
+            "orthogonal": lambda d: d.whole.orthogonal.mean,
+        }[quantity]
+        return [read(d) for d in self.seen]
+
+    def estimate(self, quantity: str) -> Estimate:
+        """Return the mean over seeds, or with one seed its own interval over examples, where it has one."""
+        if len(self.seen) > 1:
+            return mean_interval(self.of(quantity))
+        d = self.seen[0]
+        lines = {
+            "slope": d.whole.slope,
+            "below": d.below.slope,
+            "above": d.above.slope,
+            "orthogonal": d.whole.orthogonal,
+        }
+        return {"underfit": d.underfit, "overfit": d.overfit, **lines}[quantity]
+
+    def exceeds(self, quantity: str, level: float) -> bool:
+        """Whether the interval of a quantity lies above a level."""
+        return self.estimate(quantity).low > level
+
+    @property
+    def plain(self) -> dict[str, list[float | None]]:
+        """Everything by seed."""
+        names = ("underfit", "overfit", "slope", "below", "above", "orthogonal")
+        return {name: [None if math.isnan(v) else v for v in self.of(name)] for name in names}
+
+
+def measured(parts: Sequence[Part], *, exchanged: bool = False) -> Measured | None:
+    """Return the deviations of students from teachers, or of teachers from students; None for too few examples."""
+    if any(len(part.labels) < LEAST for part in parts):
+        return None
+    pairs = [(p.student, p.teacher) if exchanged else (p.teacher, p.student) for p in parts]
+    return Measured(tuple(deviation(*pair) for pair in pairs))
+
+
+def written(e: Estimate, digits: int = 2) -> str:
+    """Return a mean with its interval."""
+    mean = number(e.mean, digits)
+    return mean if math.isnan(e.low) else f"{mean} [{e.low:.{digits}f}, {e.high:.{digits}f}]"

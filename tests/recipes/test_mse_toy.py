@@ -1,0 +1,221 @@
+"""Figure 1 of the toy: its targets and axes by hand, pairing of students, and the whole at a tiny size."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from goodteacher.base.errors import TrainingError
+from goodteacher.data.gaussian import gaussian_problem
+from goodteacher.recipes import mse_toy
+from goodteacher.recipes.mse_toy import (
+    FLOOR,
+    PARTS,
+    RECIPE,
+    ROWS,
+    SIZES,
+    Target,
+    figure1,
+    label_share,
+    noise_targets,
+    perturbed,
+    points_of,
+    stack_of,
+    student_seeds,
+    train_stack,
+)
+from goodteacher.recipes.mse_toy_panels import (
+    BRIER,
+    BRIER_SUM,
+    CROSS_ENTROPY,
+    NETWORKS,
+    PERTURBED,
+    SHARE,
+    SLOW,
+    Point,
+    correlation_difference,
+    figure_charts,
+    figure_grids,
+    figure_verdict,
+    judge,
+    panel_rows,
+)
+from goodteacher.recipes.reproduction import Order
+
+TRUTH = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]])
+LABELS = torch.tensor([0, 2])
+
+
+def test_a_share_of_the_label_is_mixed_in():
+    q = label_share(TRUTH, LABELS, 0.5).exp()
+    assert torch.allclose(q, torch.tensor([[0.85, 0.1, 0.05], [0.05, 0.4, 0.55]]).double())
+    assert torch.allclose(label_share(TRUTH, LABELS, 0.0).exp(), TRUTH.double())
+
+
+def test_perturbations_reduce_to_each_alone():
+    options = {"temperature": 1.0, "share": 0.0, "concentration": 1e9, "seed": 0}
+    even = (1 - FLOOR) * TRUTH.double() + FLOOR / 3
+    assert torch.allclose(perturbed(TRUTH, LABELS, **options).exp(), even, atol=1e-3)
+    warm = perturbed(TRUTH, LABELS, **{**options, "temperature": 2.0}).exp()
+    expected = TRUTH.double().sqrt() / TRUTH.double().sqrt().sum(dim=1, keepdim=True)
+    assert torch.allclose(warm, (1 - FLOOR) * expected + FLOOR / 3, atol=1e-3)
+    hard = perturbed(TRUTH, LABELS, **{**options, "share": 1.0}).exp()
+    assert hard.argmax(dim=1).tolist() == [0, 2] and float(hard.max(dim=1).values.min()) == pytest.approx(
+        1 - FLOOR * 2 / 3
+    )
+    noisy = perturbed(TRUTH.repeat(5000, 1), LABELS.repeat(5000), **{**options, "concentration": 3.0}).exp()
+    assert torch.allclose(noisy[::2].mean(dim=0), even[0], atol=0.02)  # noise that is right in the mean
+    # Dirichlet noise of concentration k has variance r(1 - r)/(k + 1).
+    assert float(noisy[::2, 0].var()) == pytest.approx(0.7 * 0.3 / 4, rel=0.1)
+    assert torch.allclose(noisy.sum(dim=1), torch.ones(10_000).double())
+
+
+def test_axes_are_the_paper_s_and_as_they_should_be():
+    q = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.6, 0.3]]).double()
+    noise, teacher = Target(SHARE, q.log(), {}, {}), Target(CROSS_ENTROPY, q.log(), {}, {"accuracy": 0.5})
+    a, b = points_of([noise, teacher], [0.6, 0.7], TRUTH)
+    squares = 0.04 + 0.01 + 0.01 + 0.0 + 0.04 + 0.04
+    assert a.mse == pytest.approx(squares / 2) and a.drawn_mse == pytest.approx(squares**0.5)
+    p, q = TRUTH.double().numpy(), q.numpy()
+    forward, backward = (-(u * np.log(v)).sum(axis=1).mean() for u, v in ((p, q), (q, p)))
+    assert a.ce == pytest.approx(forward, rel=1e-6) and a.drawn_ce == pytest.approx(forward, rel=1e-6)
+    assert b.ce == pytest.approx(forward, rel=1e-6) and b.drawn_ce == pytest.approx(backward, rel=1e-6)
+    assert abs(forward - backward) > 0.01 and (a.accuracy, b.accuracy) == (0.6, 0.7)
+
+
+def test_the_paper_clamps_logarithms_at_minus_ten():
+    q = torch.tensor([[1 - 2e-9, 1e-9, 1e-9]] * 2).double()
+    (point,) = points_of([Target(SHARE, q.log(), {}, {})], [0.5], TRUTH)
+    assert point.drawn_ce == pytest.approx(10 * (0.3 + 0.9) / 2, rel=1e-3)
+    assert point.ce == pytest.approx(-np.log(1e-9) * 0.6, rel=1e-3)
+
+
+def test_budgets_have_the_paper_s_numbers():
+    paper = SIZES["paper"]
+    assert (paper.shares, paper.halves, paper.teachers, paper.epochs, paper.test) == (100, 20, 10, 100, 90_000)
+    assert (RECIPE.lr, RECIPE.momentum, RECIPE.weight_decay, RECIPE.batch_size) == (5e-4, 0.9, 0.0, 32)
+    assert RECIPE.schedule == "constant" and ROWS["mse/figure1"].choices == {"targets": PARTS}
+    problem = gaussian_problem(train=50, validation=10, test=10)
+    targets = noise_targets(problem, paper, 0, PARTS)
+    assert len(targets) == 220 and max(t.settings["share"] for t in targets[100:120]) < 0.5
+    assert 0.9 < max(t.settings["share"] for t in targets[:100]) < 1
+    assert noise_targets(problem, paper, 0, ("teachers",)) == []
+
+
+def test_students_of_the_same_teacher_number_are_paired():
+    def of(kind, **settings):
+        return Target(kind, torch.zeros(1, 3), settings, {})
+
+    targets = [
+        of(SHARE, share=0.1), of(CROSS_ENTROPY, teacher=0.0), of(CROSS_ENTROPY, teacher=1.0), of(BRIER, teacher=0.0),
+        of(BRIER, teacher=1.0), of(PERTURBED, share=0.2),
+    ]  # fmt: skip
+    assert student_seeds(targets) == [2, 0, 1, 0, 1, 3]
+
+
+def test_pairs_that_the_axes_order_differently_are_counted():
+    # The last two dots: squared distance says 4th before 5th, cross-entropy the contrary, and the students follow the first.
+    j = judge([1, 2, 3, 4, 5], [1, 2, 3, 5, 4], [0.9, 0.8, 0.7, 0.6, 0.5])
+    assert (
+        j.mse.mean == pytest.approx(-1) and j.ce.mean == pytest.approx(-0.9) and j.difference.mean == pytest.approx(0.1)
+    )
+    assert (j.disagree, j.right) == (1, 1.0) and j.between == pytest.approx(0.9)
+    same = judge([1, 2, 3, 4], [2, 4, 6, 8], [0.9, 0.8, 0.7, 0.9])
+    assert same.disagree == 0 and np.isnan(same.right) and same.difference.mean == 0
+
+
+def test_the_difference_of_correlations_is_resampled_together():
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal(60)
+    noise = rng.standard_normal((2, 60))
+    b, y = a + noise[0], -a + 0.1 * noise[1]
+    e = correlation_difference(a, b, y)
+    assert 0 < e.low < e.mean < e.high and e.n == 60
+    assert correlation_difference(a, a, y).high == 0  # the same axis twice is the same in every resample
+    assert np.isnan(correlation_difference(a[:3], b[:3], y[:3]).mean)
+
+
+def dots(kind, count, *, lift=0.0):
+    """Students that squared distance orders perfectly and cross-entropy not at all."""
+    jumble = np.random.default_rng(1).permutation(count)
+    of = {} if kind in (SHARE, PERTURBED) else {"mse": 0.1, "kl": 0.2, "accuracy": 0.7}
+    return [
+        Point(kind, 0.8 - 0.01 * k + lift, 0.01 * k - lift, float(jumble[k]), 0.1 * k, float(jumble[k]), {}, of)
+        for k in range(count)
+    ]  # fmt: skip
+
+
+def test_the_verdict_says_which_distance_orders_and_which_teachers_are_better():
+    points = [*dots(SHARE, 12), *dots(PERTURBED, 12), *dots(CROSS_ENTROPY, 4), *dots(BRIER, 4, lift=0.05)]
+    said = figure_verdict([points])
+    assert (
+        said.count("squared distance orders better") == 6
+        and "that it does not with cross-entropy was not refuted" in said
+    )
+    assert said.startswith("That accuracy falls with the squared distance held;")
+    assert "(better students: held, n = 4)" in said and "closer in squared distance" in said
+    assert "+5.00" in said and "summed" not in said
+    contrary = [*points[:28], *dots(BRIER, 4, lift=-0.05)]
+    assert "better students: the contrary held" in figure_verdict([contrary])
+    assert figure_verdict([points[:3]]) == "Too few dots to say anything."
+
+
+def test_panels_hold_the_dots_they_should():
+    points = [*dots(SHARE, 5), *dots(PERTURBED, 6), *dots(CROSS_ENTROPY, 4), *dots(BRIER_SUM, 4)]
+    rows = panel_rows(points)
+    assert rows["as the paper drew it", "all"].mse.n == 9  # without the summed Brier teachers, which the paper has not
+    assert rows["as it should be", "all"].mse.n == 13 and rows["as it should be", "teachers alone"].mse.n == 8
+    assert rows["three perturbations at once", "noise alone"].mse.n == 6
+    assert ("three perturbations at once", "all") not in rows
+    charts = figure_charts(points)
+    assert set(charts) == {"as the paper drew it", "as it should be", "three perturbations at once"}
+    assert (
+        json.loads(charts["as it should be"])["hconcat"][0]["encoding"]["x"]["title"] == "mean squared distance to p*"
+    )
+    one, several = figure_grids([points]), figure_grids([points, points])
+    assert len(one) == 2 and len(several) == 3 and "n = 2" in several[1].title
+    assert len(figure_grids([points[:11]])) == 1  # no teachers, no table of them
+
+
+def test_a_stack_that_diverges_is_an_error(tmp_path):
+    problem = gaussian_problem(train=64, validation=32, test=10)
+    order, recipe = Order(out=tmp_path), RECIPE.model_copy(update={"epochs": 1, "lr": 1e30})
+    stack = stack_of(mse_toy.networks(2, problem, 0, "student"), problem, problem.train.labels, recipe, order)
+    with pytest.raises(TrainingError, match=r"training of students, network 1: stopped making sense in epoch 1"):
+        train_stack(stack, "students", order)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """The figure on fewer examples and networks."""
+    monkeypatch.setitem(SIZES, "minutes", replace(SIZES["minutes"], shares=5, teachers=2, perturbed=5, test=500))
+    whole = mse_toy.gaussian_problem
+    monkeypatch.setattr(mse_toy, "gaussian_problem", lambda **o: whole(**o, train=320, validation=100))
+
+
+def test_a_tiny_figure_has_all_panels_and_repeats_itself(tmp_path, small):
+    order = Order(epochs=2, seeds=1, out=tmp_path)
+    found = figure1(order)
+    (points,) = found.data["problems"]
+    kinds = [p["kind"] for p in points]
+    assert [kinds.count(k) for k in (SHARE, PERTURBED, *NETWORKS)] == [5, 5, 2, 2, 2, 2]
+    assert len(found.grids) == 2 and len(found.charts) == 3 and json.dumps(found.data)
+    brier, summed, fast, slow = (
+        next(p for p in points if p["kind"] == k) for k in (BRIER, BRIER_SUM, CROSS_ENTROPY, SLOW)
+    )
+    # A smaller gradient or rate takes a network less far from where it began.
+    assert brier["mse"] > summed["mse"] and slow["mse"] > fast["mse"]
+    assert all(p["ce"] > found.data["entropy of p*"][0] for p in points)
+    assert "(100 in the paper)" in found.departures[0]
+    # What was trained is read again; a fresh folder trains it again; both give the same.
+    assert figure1(order).data == found.data == figure1(replace(order, out=tmp_path / "fresh")).data
+
+
+def test_parts_can_be_chosen(tmp_path, small):
+    found = figure1(Order(epochs=1, choices={"targets": ("perturbed",)}, out=tmp_path))
+    assert {p["kind"] for p in found.data["problems"][0]} == {PERTURBED}
+    assert len(found.grids) == 1 and list(found.charts) == ["three perturbations at once"]
