@@ -23,6 +23,7 @@ OPTIONS = {
     "ab": {"initial_epochs": 3},
     "fsp": {"initial_epochs": 3},
     "crd": {"negatives": 16},
+    "labelled": {"per_class": 20},
     "kdsvd": {"beta": 100.0},  # at its published weight of 1 the label outweighs it hundredfold
 }
 STAGED = {"ab", "fsp"}
