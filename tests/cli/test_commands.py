@@ -95,8 +95,11 @@ def test_teaching_procedures_by_option(call):
     code, out, _ = call("distill", "mlp", *words, *both, "--with", "ensemble.weights=validation")
     students = json.loads(out.splitlines()[-1])["studies"][0]["students"]
     assert code == 0 and {(s["student"], s["teacher"]) for s in students} == {("alone", None), ("kd", "teacher")}
-    code, out, _ = call("distill", "mlp", *words, "--teacher", "auto", "--budget", 2)
+    plain = [word for word in words if word not in ("--engine", "local")]  # the default engine is several processes
+    code, out, _ = call("distill", "mlp", *plain, "--teacher", "auto", "--budget", 2)
     assert code == 0 and "picked before any student: 4 candidates from 2 trainings" in out
+    code, _, err = call("distill", "mlp", *words, "--teacher", "auto", "--with", "snapshots=2")
+    assert code == 2 and "--with: is for a teacher that is named" in err
     code, _, err = call("teach", "mlp", *words, "--with", "snapshot=2")
     assert code == 2 and "did you mean 'snapshots'" in err
 

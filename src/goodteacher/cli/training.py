@@ -260,8 +260,12 @@ def distill(
     _override(values, changes, epochs=epochs, precision=precision)
     if teacher == ["auto"]:
         from goodteacher.automatic import choose_teacher
+        from goodteacher.base.errors import ConfigError
 
-        place, _ = begin(device, "local")
+        if procedures or target_map:
+            given = "--with" if procedures else "--map"
+            raise ConfigError(given, rule="is for a teacher that is named", received="--teacher auto, which chooses")
+        place, engine = begin(device, engine)
         choice = choose_teacher(
             candidate or student, values, budget=budget, out=out, device=place, engine=engine, workers=workers,
             console=console(), quiet=quiet,
