@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from goodteacher.base.errors import ConfigError
-from goodteacher.data.augment import augment, crop_flip, normalise, rotations
+from goodteacher.data.augment import augment, crop_boxes, crop_flip, normalise, resized_crop_flip, rotations
 from goodteacher.data.strong import rand_augment
 
 
@@ -58,6 +58,41 @@ def test_every_shift_within_the_padding_is_drawn_and_none_beyond():
     assert columns == [5, 6, 7, 8, 9, 10]  # mirroring about 7.5 reaches one further to the left
 
 
+@pytest.mark.parametrize("shape", [(32, 32, 3), (20, 28, 3), (64, 48, 1), (8, 8, 3)])
+def test_resized_crop_equals_cutting_and_stretching_each_image(shape):
+    batch, generator = images(40, *shape), stream(1)
+    boxes = crop_boxes(40, *shape[:2], generator)
+    mirrored = torch.rand(40, generator=generator) < 0.5
+    got = resized_crop_flip(batch, stream(1))
+    for image, (top, left, height, width), mirror, view in zip(batch, boxes.tolist(), mirrored, got, strict=True):
+        cut = image[top : top + height, left : left + width].permute(2, 0, 1)[None].double()
+        want = F.interpolate(cut, size=shape[:2], mode="bilinear", align_corners=False)
+        want = (want.flip(3) if mirror else want)[0].permute(1, 2, 0)
+        assert (view.double() - want).abs().max() <= 0.51  # the rounding to whole numbers, and float32
+    assert got.dtype == torch.uint8 and got.shape == batch.shape and torch.equal(batch, images(40, *shape))
+
+
+def test_boxes_are_drawn_evenly_over_area_proportion_and_place():
+    top, left, height, width = crop_boxes(20_000, 224, 224, stream()).double().unbind(1)
+    assert (top >= 0).all() and (left >= 0).all() and (top + height <= 224).all() and (left + width <= 224).all()
+    share, ratio = height * width / 224**2, width / height
+    assert 0.075 < share.min() < 0.085 and share.max() > 0.97 and ratio.min() > 0.74 and ratio.max() < 1.36
+    assert abs(float(ratio.log().mean())) < 0.01
+    # A box of share s and log ratio r fits where sqrt(s) exp(|r|/2) <= 1: all up to 3/4 do, so that half is even.
+    counts = torch.histc(share[share < 0.74], 6, min=0.08, max=0.74)
+    assert (counts / counts.mean() - 1).abs().max() < 0.06
+    middle = (left + width / 2)[share < 0.2]
+    assert abs(float(middle.mean()) - 112) < 3 and middle.min() < 40 and middle.max() > 184
+
+
+def test_long_images_are_taken_whole_where_no_box_fits():
+    boxes = crop_boxes(500, 4, 400, stream())
+    assert ((boxes == torch.tensor([0, 0, 4, 400])).all(dim=1)).double().mean() > 0.9
+    batch = images(3, 1, 200, 1)
+    flipped = resized_crop_flip(batch, stream())
+    assert all(torch.equal(v, b) or torch.equal(v, b.flip(1)) for v, b in zip(flipped, batch, strict=True))
+
+
 def test_rotations_turn_anticlockwise_rows_in_order():
     x = images(2).permute(0, 3, 1, 2).float()
     got = rotations(x)
@@ -87,6 +122,7 @@ def test_augment_dispatches():
     assert augment(batch, "none", stream()) is batch
     assert torch.equal(augment(batch, "flip", stream()), crop_flip(batch, stream(), crop=False))
     assert torch.equal(augment(batch, "crop_flip", stream()), crop_flip(batch, stream()))
+    assert torch.equal(augment(batch, "resized_crop_flip", stream()), resized_crop_flip(batch, stream()))
     generator = stream()
     assert torch.equal(augment(batch, "strong", stream()), rand_augment(crop_flip(batch, generator), generator))
     assert torch.equal(batch, before)

@@ -6,7 +6,7 @@ import torch
 from goodteacher.base.errors import ConfigError
 from goodteacher.data.augment import augment, normalise, rotations
 from goodteacher.data.gaussian import gaussian_problem
-from goodteacher.data.loader import VIEWS, Loader, plain_batches
+from goodteacher.data.loader import VIEWS, Loader, fits, plain_batches
 from goodteacher.data.problem import Problem, Split
 
 
@@ -154,6 +154,15 @@ def test_views_are_what_they_are_called():
     raw = normalise(pictures().train.inputs[flipped.indices], *pictures().statistics)
     for x, r in zip(flipped.views["weak"], raw, strict=True):
         assert torch.equal(x, r) or torch.equal(x, r.flip(2))
+
+
+def test_inputs_that_would_fill_half_of_a_gpu_stay_where_they_are(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 10_000))
+    gpu, part = torch.device("cuda"), torch.zeros(250, dtype=torch.float16)
+    assert fits(part, gpu) and not fits(torch.zeros(251, dtype=torch.float16), gpu)
+    assert fits(torch.zeros(10_000), torch.device("cpu"))
+    problem = pictures()
+    assert loader(problem).inputs is problem.train.inputs  # the map of a folder is not copied
 
 
 def test_training_inputs_are_augmented_as_named():

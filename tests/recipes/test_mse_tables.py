@@ -188,5 +188,5 @@ def test_table_three_on_a_folder_of_a_few_pictures(tmp_path):
     assert set(found.data) == {"top1", "top5", "unfinished"} and found.data["unfinished"] == 0
     kd = [next(c for c in found.data[k] if c["method"] == "kd")["measured"]["brier"]["0"] for k in ("top1", "top5")]
     assert kd[0] <= kd[1] == 1.0
-    assert any("crops of random size" in line and "64 x 64" in line for line in found.departures)
+    assert any("cuts boxes of 8 to 100% of that" in line and "64 x 64" in line for line in found.departures)
     assert len(found.grids) == 4 and json.dumps(found.data)

@@ -1,10 +1,12 @@
-"""Augmentation by whole batches on the device: pad-crop, flip, rotations, normalisation.
+"""Augmentation by whole batches on the device: pad-crop, crops of random size, flip, rotations, normalisation.
 
 Draws come from a CPU generator and are then moved, so that every device sees the same views. Images are ``(N, H, W, C)``
 uint8: gathering from that layout gives channels_last batches at no cost.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -13,8 +15,10 @@ from torch.nn import functional as F
 from goodteacher.base.errors import check_choice
 from goodteacher.data.strong import rand_augment
 
-AUGMENTATIONS = ("none", "flip", "crop_flip")
+AUGMENTATIONS = ("none", "flip", "crop_flip", "resized_crop_flip")
 PADDING_SHARE = 1 / 8  # 4 of 32 pixels in He et al. (2016); the same share of larger images
+CROP_AREA, CROP_RATIO = (0.08, 1.0), (3 / 4, 4 / 3)  # Szegedy et al. (2015), section 6: ImageNet's standard process
+CROP_TRIES = 10  # boxes drawn until one fits, as in torchvision; then the whole image
 
 
 def crop_flip(images: Tensor, generator: torch.Generator, *, crop: bool = True) -> Tensor:
@@ -49,6 +53,70 @@ def crop_flip(images: Tensor, generator: torch.Generator, *, crop: bool = True) 
     columns = left[:, None] + torch.where(mirrored[:, None], width - 1 - columns, columns)
     examples = torch.arange(n, device=device)
     return padded[examples[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def crop_boxes(n: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+    """Draw boxes of 8 to 100% of an image's area and of proportions 3:4 to 4:3, at places drawn evenly.
+
+    Args:
+        n: number of boxes.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+        generator: CPU stream of the draws.
+
+    Returns:
+        ``(N, 4)`` int64: top, left, height, width. The whole image where none of ten draws fits into it.
+
+    Source: Szegedy et al. (2015), section 6.
+    """
+    low, high = CROP_AREA
+    area = height * width * (low + (high - low) * torch.rand(n, CROP_TRIES, generator=generator))
+    reach = math.log(CROP_RATIO[1])  # the proportions are even on a log scale, and 3/4 is as far from 1 as 4/3
+    ratio = torch.exp(reach * (2 * torch.rand(n, CROP_TRIES, generator=generator) - 1))
+    sides = torch.stack([(area / ratio).sqrt(), (area * ratio).sqrt()], dim=-1).round().long()
+    whole = torch.tensor([height, width])
+    fits = ((sides >= 1) & (sides <= whole)).all(dim=-1)
+    first = sides[torch.arange(n), fits.int().argmax(dim=1)]
+    box = torch.where(fits.any(dim=1)[:, None], first, whole)
+    place = (torch.rand(n, 2, generator=generator) * (whole - box + 1)).long()
+    return torch.cat([place, box], dim=1)
+
+
+def resized_crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Cut a box of random size and proportion out of each image, stretch it to the image's size, and mirror half of them.
+
+    Args:
+        images: ``(N, H, W, C)`` uint8.
+        generator: CPU stream of the draws.
+
+    Returns:
+        ``(N, H, W, C)`` uint8, bilinear between the box's own pixels.
+
+    Raises:
+        Nothing beyond PyTorch's own errors.
+
+    Example:
+        >>> resized_crop_flip(torch.zeros(2, 8, 8, 3, dtype=torch.uint8), torch.Generator()).shape
+        torch.Size([2, 8, 8, 3])
+
+    Source: Szegedy et al. (2015), section 6; boxes as in `crop_boxes`.
+    """
+    n, height, width, _ = images.shape
+    boxes = crop_boxes(n, height, width, generator)
+    mirrored = torch.rand(n, generator=generator) < 0.5
+    grid = []
+    for axis, size in ((1, width), (0, height)):
+        start, side = boxes[:, axis, None], boxes[:, 2 + axis, None]
+        ahead = torch.arange(size).expand(n, size)
+        ahead = torch.where(mirrored[:, None], size - 1 - ahead, ahead) if axis else ahead
+        # Pixel i of the result lies at (i + 1/2) side/size - 1/2 of the box, held within it so that nothing outside is seen.
+        pixel = ((ahead + 0.5) * side / size - 0.5).clamp(min=0).minimum(side - 1) + start
+        grid.append((2 * pixel + 1) / size - 1)
+    x, y = grid
+    field = torch.stack([x[:, None, :].expand(n, height, width), y[:, :, None].expand(n, height, width)], dim=-1)
+    planes = images.permute(0, 3, 1, 2).float()
+    found = F.grid_sample(planes, field.to(images.device), mode="bilinear", padding_mode="border", align_corners=False)
+    return found.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def rotations(images: Tensor) -> Tensor:
@@ -99,6 +167,8 @@ def augment(images: Tensor, kind: str, generator: torch.Generator) -> Tensor:
     check_choice("augmentation", kind, (*AUGMENTATIONS, "strong"))
     if kind == "none":
         return images
+    if kind == "resized_crop_flip":
+        return resized_crop_flip(images, generator)
     if kind == "strong":
         return rand_augment(crop_flip(images, generator), generator)
     return crop_flip(images, generator, crop=kind == "crop_flip")

@@ -28,6 +28,14 @@ def _kind_of_view(view: str) -> str:
     return "weak" if view.startswith("weak") and view[4:].isdigit() else view
 
 
+def fits(inputs: Tensor, device: torch.device) -> bool:
+    """Return whether inputs may live on a device: on a GPU they may take half of what is free, networks need the rest."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return 2 * inputs.numel() * inputs.element_size() <= free
+
+
 class Loader:
     """Training batches of a problem.
 
@@ -35,7 +43,7 @@ class Loader:
     what a single run sees, and a resumed run goes on exactly where it stopped.
 
     Args:
-        problem: its training split is moved to the device once.
+        problem: its training split is moved to the device once, or batch by batch where it would fill half of a GPU.
         batch_size: N; the last batch of an epoch is smaller, and left out only if it would hold a single example, which
             batch normalisation cannot take.
         seed: of order and augmentation.
@@ -83,7 +91,8 @@ class Loader:
             raise ConfigError(
                 f"training split of '{problem.name}'", rule="needs at least 2 examples", received=self.examples
             )
-        self.inputs = problem.train.inputs.to(device)
+        inputs = problem.train.inputs
+        self.inputs = inputs.to(device) if fits(inputs, torch.device(device)) else inputs
         self.labels = problem.train.labels.to(device)
         self.mean, self.std = (s.to(device) for s in problem.statistics)
         full, rest = divmod(self.examples, batch_size)
@@ -105,7 +114,7 @@ class Loader:
             return replace(batch, inputs=inputs, mixed=mixed)
         if not self.views:
             return batch
-        raw, views = self.inputs[batch.indices], {}
+        raw, views = self._rows(batch.indices), {}
         for view in sorted(self.views):
             views[view] = self._view(view, raw, batch.inputs, torch_stream(self.seed, f"augmentation {view}", step))
         return replace(batch, views=views)
@@ -113,9 +122,12 @@ class Loader:
     def unmixed(self, step: int) -> Batch:
         """Return the augmented batch of a 0-based step before it is mixed, without further views."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        rows = self.order(epoch)[place * self.batch_size : (place + 1) * self.batch_size].to(self.inputs.device)
-        raw = augment(self.inputs[rows], self.augmentation, torch_stream(self.seed, "augmentation", step))
+        rows = self.order(epoch)[place * self.batch_size : (place + 1) * self.batch_size].to(self.labels.device)
+        raw = augment(self._rows(rows), self.augmentation, torch_stream(self.seed, "augmentation", step))
         return Batch(normalise(raw, self.mean, self.std), self.labels[rows], rows)
+
+    def _rows(self, rows: Tensor) -> Tensor:
+        return self.inputs[rows.to(self.inputs.device)].to(self.labels.device)
 
     def _view(self, view: str, raw: Tensor, inputs: Tensor, generator: torch.Generator) -> Tensor:
         if view == "rotated":

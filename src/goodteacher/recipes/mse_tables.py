@@ -115,7 +115,7 @@ def imagenet_study(
     }
     recipe = {
         "epochs": size.epochs, "batch_size": size.batch, "lr": 0.1 * size.batch / 256, "weight_decay": 1e-4,
-        "schedule": "multistep", "milestones": (30 / 120, 60 / 120, 90 / 120), "augment": "crop_flip",
+        "schedule": "multistep", "milestones": (30 / 120, 60 / 120, 90 / 120), "augment": "resized_crop_flip",
         "evaluate_every": max(1, size.epochs // 2),
     }  # fmt: skip
     students = {name: {"model": pair[1], "method": known[name]} for name in methods}
@@ -255,8 +255,8 @@ def table3(order: Order) -> Finding:
     said = (
         *DEPARTURES,
         *notes,
-        f"Pictures are cut to {height} x {width} once; in training they are shifted by up to an eighth over black and mirrored: "
-        "crops of random size and proportion, the paper's standard process, are not offered.",
+        f"Pictures are brought to {height} x {width} once, by their shorter side and the centre; training cuts boxes of 8 to "
+        "100% of that, stretched to its size and mirrored, where the paper's standard process cuts from the whole picture.",
         f"Batches of {size.batch} at a rate of 0.1 for 256; the paper does not say how large they are. No weight of a method is "
         "printed either: kd and dkd have mdistiller's for ImageNet, and in sums with KD both have the weight and temperature of "
         "the CRD benchmark.",

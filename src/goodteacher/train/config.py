@@ -129,7 +129,7 @@ class Recipe(Strict):
     mixup: Positive | None = None
     cutmix: Positive | None = None
     filter_table: Annotated[float, Field(gt=0, le=1)] | None = None
-    augment: Literal["auto", "none", "flip", "crop_flip"] = "auto"
+    augment: Literal["auto", "none", "flip", "crop_flip", "resized_crop_flip"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     evaluate_every: Annotated[int, Field(ge=1)] = 1
 
