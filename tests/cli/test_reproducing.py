@@ -30,6 +30,10 @@ def test_a_finding_is_written_and_printed(call, tmp_path, monkeypatch):
     code, out, _ = call("reproduce", "small", "--only", "pair=a-b", "--epochs", "2", "--json")
     assert code == 0 and "it held" in out and "Departure: a departure" in out
     assert orders[0].choices == {"pair": ("a-b",)} and orders[0].epochs == 2
+    code, _, _ = call("reproduce", "small", "--pair", "a-b", "--pair", "c-d")
+    assert code == 0 and orders[1].choices == {"pair": ("a-b", "c-d")}
+    code, _, err = call("reproduce", "small", "--method", "kd")
+    assert code == 2 and "part: must be a known name, got 'method'" in err
     result = json.loads(out.splitlines()[-1])
     folder = tmp_path / "goodteacher-runs" / "reproduced" / "small"
     kept = json.loads((folder / "finding.json").read_text())

@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +26,9 @@ from goodteacher.cli.options import (
     console,
 )
 
+if TYPE_CHECKING:
+    from goodteacher.report.finding import Finding
+
 
 @app.command()
 def reproduce(
@@ -35,6 +38,8 @@ def reproduce(
     only: Annotated[
         list[str] | None, typer.Option("--only", help="KIND=VALUE: a part of it, such as problem=digits; repeatable.")
     ] = None,
+    pair: Annotated[list[str] | None, typer.Option("--pair", help="TEACHER-STUDENT: as --only pair=...")] = None,
+    method: Annotated[list[str] | None, typer.Option("--method", help="A method's name: as --only method=...")] = None,
     images: Annotated[
         str | None, typer.Option("--images", help="Pictures: an .npz file, a folder, or cifar10, cifar100 in --root.")
     ] = None,
@@ -52,16 +57,10 @@ def reproduce(
     from goodteacher.base.errors import ConfigError, check_choice
     from goodteacher.recipes.reproduction import BUDGETS, Order
     from goodteacher.recipes.table import REPRODUCTIONS
-    from goodteacher.report import tables
     from goodteacher.report.finding import plain_finding, write_finding
 
-    screen = console()
     if listed:
-        rows = [(key, row.source, *(row.cost[b] for b in BUDGETS)) for key, row in REPRODUCTIONS.items()]
-        columns = ("name", "source", *BUDGETS)
-        tables.show(tables.Grid("Reproductions, and what they cost on two cores", columns, tuple(rows)), screen)
-        if as_json:
-            print(json.dumps([dict(zip(columns, row, strict=True)) for row in rows]))
+        _list_all(as_json=as_json)
         return
     if name is None:
         raise ConfigError("reproduce", rule="needs a name", received="none", remedy="see goodteacher reproduce --list")
@@ -70,21 +69,41 @@ def reproduce(
     row = REPRODUCTIONS[name]
     place, engine = begin(device, engine)
     size = next(b for b in BUDGETS if b == budget)
-    chosen = _choices(only or [], row.choices)
-    order = Order(size, seeds, epochs, chosen, root, images, out, place, engine, workers, screen, quiet)
-    found = row.run(order)
+    parts = [f"{kind}={value}" for kind, given in (("pair", pair), ("method", method)) for value in given or ()]
+    chosen = _choices([*(only or []), *parts], row.choices)
+    found = row.run(Order(size, seeds, epochs, chosen, root, images, out, place, engine, workers, console(), quiet))
     command = shlex.join(["goodteacher", *sys.argv[1:]])
-    page = write_finding(
-        found, out / "reproduced" / name.replace("/", "-"), source=row.source, budget=budget, command=command
-    )
+    folder = out / "reproduced" / name.replace("/", "-")
+    page = write_finding(found, folder, source=row.source, budget=budget, command=command)
+    _show(found, page)
+    if as_json:
+        print(json.dumps({**plain_finding(found, command), "page": str(page)}))
+
+
+def _list_all(*, as_json: bool) -> None:
+    """Print the table of reproductions."""
+    from goodteacher.recipes.reproduction import BUDGETS
+    from goodteacher.recipes.table import REPRODUCTIONS
+    from goodteacher.report import tables
+
+    rows = [(key, row.source, *(row.cost[b] for b in BUDGETS)) for key, row in REPRODUCTIONS.items()]
+    columns = ("name", "source", *BUDGETS)
+    tables.show(tables.Grid("Reproductions, and what they cost on two cores", columns, tuple(rows)), console())
+    if as_json:
+        print(json.dumps([dict(zip(columns, row, strict=True)) for row in rows]))
+
+
+def _show(found: Finding, page: Path) -> None:
+    """Print what was found and where its page is."""
+    from goodteacher.report import tables
+
+    screen = console()
     for grid in found.grids:
         tables.show(grid, screen)
     screen.print(f"\n{found.claim}\n{found.verdict}\n", markup=False, highlight=False)
     for line in found.departures:
         screen.print(f"Departure: {line}", markup=False, highlight=False)
     screen.print(f"Page: {page}", markup=False, highlight=False, soft_wrap=True)
-    if as_json:
-        print(json.dumps({**plain_finding(found, command), "page": str(page)}))
 
 
 def _choices(only: list[str], known: object) -> dict[str, tuple[str, ...]]:
