@@ -30,8 +30,10 @@ def test_a_finding_is_written_and_printed(call, tmp_path, monkeypatch):
     code, out, _ = call("reproduce", "small", "--only", "pair=a-b", "--epochs", "2", "--json")
     assert code == 0 and "it held" in out and "Departure: a departure" in out
     assert orders[0].choices == {"pair": ("a-b",)} and orders[0].epochs == 2
-    code, _, _ = call("reproduce", "small", "--pair", "a-b", "--pair", "c-d")
+    pictures = ("--images", "x.npz", "--set", "problem.confidence=0.9", "--root", "data")
+    code, _, _ = call("reproduce", "small", "--pair", "a-b", "--pair", "c-d", *pictures)
     assert code == 0 and orders[1].choices == {"pair": ("a-b", "c-d")}
+    assert orders[1].pictures == {"name": "x.npz", "root": "data", "confidence": 0.9}
     code, _, err = call("reproduce", "small", "--method", "kd")
     assert code == 2 and "part: must be a known name, got 'method'" in err
     result = json.loads(out.splitlines()[-1])
@@ -49,6 +51,7 @@ def test_a_finding_is_written_and_printed(call, tmp_path, monkeypatch):
         (["predictors", "--budget", "years"], "budget"),
         (["predictors", "--only", "digits"], "--only: must be KIND=VALUE"),
         (["predictors", "--only", "pair=x"], "part"),
+        (["predictors", "--set", "seeds=3"], "--set: changes the data of a reproduction alone"),
         (["predictors", "--only", "problem=digit"], "did you mean 'digits'"),
     ],
 )

@@ -20,6 +20,7 @@ from goodteacher.cli.options import (
     Quiet,
     Root,
     Seeds,
+    Set,
     Workers,
     app,
     begin,
@@ -43,6 +44,7 @@ def reproduce(
     images: Annotated[
         str | None, typer.Option("--images", help="Pictures: an .npz file, a folder, or cifar10, cifar100 in --root.")
     ] = None,
+    changes: Set = None,
     root: Root = Path("data"),
     out: Out = Path("goodteacher-runs"),
     seeds: Seeds = None,
@@ -71,7 +73,11 @@ def reproduce(
     size = next(b for b in BUDGETS if b == budget)
     parts = [f"{kind}={value}" for kind, given in (("pair", pair), ("method", method)) for value in given or ()]
     chosen = _choices([*(only or []), *parts], row.choices)
-    found = row.run(Order(size, seeds, epochs, chosen, root, images, out, place, engine, workers, console(), quiet))
+    found = row.run(
+        Order(
+            size, seeds, epochs, chosen, root, images, _loading(changes), out, place, engine, workers, console(), quiet
+        )
+    )
     command = shlex.join(["goodteacher", *sys.argv[1:]])
     folder = out / "reproduced" / name.replace("/", "-")
     page = write_finding(found, folder, source=row.source, budget=budget, command=command)
@@ -104,6 +110,21 @@ def _show(found: Finding, page: Path) -> None:
     for line in found.departures:
         screen.print(f"Departure: {line}", markup=False, highlight=False)
     screen.print(f"Page: {page}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _loading(changes: list[str] | None) -> dict[str, object]:
+    """Return the options of the pictures that --set gives."""
+    from goodteacher.base.errors import ConfigError
+    from goodteacher.study.spec import apply_override
+
+    values: dict[str, dict[str, object]] = {"problem": {}}
+    for change in changes or []:
+        if not change.startswith("problem."):
+            raise ConfigError(
+                "--set", rule="changes the data of a reproduction alone: problem.KEY=VALUE", received=repr(change)
+            )
+        apply_override(values, change)
+    return values["problem"]
 
 
 def _choices(only: list[str], known: object) -> dict[str, tuple[str, ...]]:

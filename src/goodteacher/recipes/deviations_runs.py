@@ -96,7 +96,7 @@ def loaded(order: Order, name: str, size: Size, noise: float | None = None) -> t
         size: how many pictures a class.
         noise: rate of wrong labels, in place of the problem's own.
     """
-    words = dict(WORDS.get(name, {"name": order.images, "root": str(order.root)}))
+    words = dict(WORDS[name]) if name in WORDS else order.pictures
     if noise is not None:
         words = {key: value for key, value in words.items() if key != "noise"} | ({"noise": noise} if noise else {})
     problem = load(**words)

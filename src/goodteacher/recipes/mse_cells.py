@@ -96,7 +96,7 @@ def pictures(order: Order, examples: int | None, **options: Any) -> tuple[dict[s
         examples: training pictures at most, shared out evenly over classes; None for all.
         options: of the source, and label tools such as ``pair``.
     """
-    words: dict[str, Any] = {"name": str(order.images), "root": str(order.root), **options}
+    words = {**order.pictures, **options}
     problem = load(**words)
     if examples is None:
         return words, problem

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from goodteacher.base.errors import ConfigError
 from goodteacher.data.problem import Problem
 from goodteacher.diagnose.results import Results
 from goodteacher.recipes.mse_cells import (
@@ -82,13 +81,7 @@ SIZES: dict[str, dict[Budget, Size]] = {
 
 
 def size_of(order: Order, table: str) -> Size:
-    """Return the size of an order, with its own epochs and seeds where it gives them.
-
-    Raises:
-        ConfigError: if it does not say where pictures are.
-    """
-    if order.images is None:
-        raise ConfigError("--images", rule="must say where pictures are", received="nothing")
+    """Return the size of an order, with its own epochs and seeds where it gives them."""
     size = SIZES[table][order.budget]
     return replace(size, epochs=order.epochs or size.epochs, seeds=order.seeds or size.seeds)
 
@@ -233,8 +226,8 @@ def _scale(size: Size, problem: Problem) -> list[str]:
 def table3(order: Order) -> Finding:
     """Compare the two teachers on ImageNet's networks, on a folder of pictures."""
     size = size_of(order, "table3")
-    folder = Path(str(order.images)).is_dir()
-    words, problem = pictures(order, size.examples, **({"size": size.pixels} if folder else {}))
+    of_folder = {"size": size.pixels} if Path(order.pictures["name"]).is_dir() else {}
+    words, problem = pictures(order, size.examples, **of_folder)
     pairs, notes, unfinished = run_pairs(order, "table3", METHODS3, size, words, problem, imagenet_study)
     grids, tops = [], {}
     for place, (first, title) in enumerate(((1, "Top-1"), (5, "Top-5"))):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,12 +63,11 @@ def vector_study(name: str, seeds: int, epochs: int = 16) -> StudySpec:
     return _study(name, problem, models, {"mlp": {"widths": [16]}}, OBJECTIVES, recipe, seeds)
 
 
-def image_study(images: str, root: Path, order: Order) -> StudySpec:
+def image_study(order: Order) -> StudySpec:
     """Return the study on pictures: two ResNets, three stopping times, and maps around the smaller one."""
-    source = {"name": "npz", "path": images} if images.endswith(".npz") else {"name": images, "root": str(root)}
     epochs = order.epochs or IMAGE_EPOCHS[order.budget]
     recipe = {"epochs": epochs, "batch_size": 64, "lr": 0.05, "schedule": "constant", "evaluate_every": epochs}
-    problem = {**source, "subset": PER_CLASS[order.budget]}
+    problem = {**order.pictures, "subset": PER_CLASS[order.budget]}
     models: dict[str, Any] = {name: {name: {}} for name in ("resnet8", "resnet14")}
     seeds = order.seeds or IMAGE_SEEDS[order.budget]
     return _study(
@@ -129,10 +127,7 @@ def predictors(order: Order) -> Finding:
     cases: list[Cases] = []
     for name in chosen:
         seeds = order.seeds or SEEDS[order.budget]
-        if name == "images":
-            study = image_study(str(order.images), order.root, order)
-        else:
-            study = vector_study(name, seeds, order.epochs or 16)
+        study = image_study(order) if name == "images" else vector_study(name, seeds, order.epochs or 16)
         order.say(f"{name}: {len(study.teachers)} teachers, {len(study.seed_list)} seeds")
         cases += cases_of(name, order.run(study))
     return finding(cases)

@@ -32,7 +32,7 @@ def problem_of(order: Order, per_class: int | None) -> tuple[dict[str, Any], Pro
     """
     words: dict[str, Any] = {"name": "digits", "noise": 0.3}
     if order.images is not None:
-        words = {"name": order.images, "root": str(order.root)}
+        words = order.pictures
     options = dict(words)
     problem = load(options.pop("name"), **options)
     if order.images is None or per_class is None:

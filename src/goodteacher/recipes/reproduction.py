@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 
 from goodteacher.api import run_study
+from goodteacher.base.errors import ConfigError
 from goodteacher.data.problem import Problem
 from goodteacher.diagnose.results import Results
 from goodteacher.report.finding import Finding
@@ -32,6 +33,7 @@ class Order:
         choices: parts of it to run, by kind: ``problem``, ``pair``, ``method``, ...; all of a kind that is absent.
         root: folder where data lie.
         images: image data in place of the paper's: an .npz file, a folder, or a source's name.
+        loading: options of these data, such as ``confidence``.
         out: folder of the store.
         device: to train on.
         engine: as in `run_study`.
@@ -46,12 +48,24 @@ class Order:
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     root: Path = Path("data")
     images: str | None = None
+    loading: Mapping[str, Any] = field(default_factory=dict)
     out: Path = Path("goodteacher-runs")
     device: str = "cpu"
     engine: str = "local"
     workers: int = 1
     console: Console | None = None
     quiet: bool = False
+
+    @property
+    def pictures(self) -> dict[str, Any]:
+        """The image data in a study's words.
+
+        Raises:
+            ConfigError: if none are given.
+        """
+        if self.images is None:
+            raise ConfigError("--images", rule="must say where pictures are", received="nothing")
+        return {"name": self.images, "root": str(self.root), **self.loading}
 
     def say(self, text: str) -> None:
         """Print a line of progress."""
