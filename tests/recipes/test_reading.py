@@ -40,6 +40,12 @@ def test_differences_are_paired_by_common_seeds_and_corrected_together():
     one, two = reading.differences([("a - b", a, b), ("b - b", b, b)])
     assert one.estimate.mean == pytest.approx((0.1 + 0.2 + 0.05) / 3) and one.estimate.n == 3
     assert one.holm > reading.differences([("a - b", a, b)])[0].holm and two.holm == 1
+    clear = {0: 0.80, 1: 0.81, 2: 0.82, 3: 0.80}, {0: 0.70, 1: 0.715, 2: 0.72, 3: 0.71}
+    slight = {0: 0.80, 1: 0.81, 2: 0.82, 3: 0.80}, {0: 0.79, 1: 0.805, 2: 0.811, 3: 0.797}
+    alone, corrected = reading.differences([("x", *slight)])[0], reading.differences([("x", *slight)] * 5)[0]
+    assert alone.estimate.low > 0 and "a difference" in alone.words  # p 0.025
+    assert corrected.estimate.low > 0 and "not told apart" in corrected.words  # of five tests it is not shown
+    assert "a difference" in reading.differences([("x", *clear)] * 5)[0].words
     assert "not told apart" in two.words and math.isnan(reading.differences([("x", {0: 1.0}, {0: 0.0})])[0].holm)
     assert reading.difference_grid("d", [one, two]).rows[0][:2] == ("a - b", "+11.67 ± 18.97")
 

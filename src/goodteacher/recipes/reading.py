@@ -16,6 +16,7 @@ from goodteacher.diagnose.calibration import expected_calibration_error
 from goodteacher.diagnose.distance import distance_to_truth, distance_to_votes
 from goodteacher.diagnose.results import Results
 from goodteacher.recipes.reproduction import Order
+from goodteacher.report.conclusion import ALPHA
 from goodteacher.report.tables import Grid, number, percent
 from goodteacher.study.stats import Estimate, holm, mean_interval, paired_difference, t_test_p
 from goodteacher.train.infer import quick_scores
@@ -119,8 +120,8 @@ class Difference:
 
     @property
     def words(self) -> str:
-        """The difference in points, and what it says."""
-        told = "a difference" if self.estimate.excludes_zero else "not told apart"
+        """The difference in points, and whether it is shown: by the same rule as a study's conclusion."""
+        told = "a difference" if self.holm < ALPHA else "not told apart"
         return f"{percent(self.estimate, signed=True)} points ({told}, n = {self.estimate.n})"
 
 
