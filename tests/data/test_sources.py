@@ -71,6 +71,11 @@ def test_label_tools_come_in_order():
     assert pair.fingerprint == class_pair(clean, 2, 1).fingerprint
 
 
+def test_a_note_goes_with_the_data_and_changes_nothing_else():
+    plain, noted = load("gaussian", **SMALL, noise=0.3), load("gaussian", **SMALL, noise=0.3, note="made, not measured")
+    assert noted.notes == (*plain.notes, "made, not measured") and noted.fingerprint == plain.fingerprint
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [

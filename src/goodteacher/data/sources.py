@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ def load(
     pair: Sequence[str | int] | None = None,
     merge: Mapping[str, Sequence[str | int]] | None = None,
     noise: float | None = None,
+    note: str | None = None,
     **options: Any,
 ) -> Problem:
     """Load a problem, and then change its labels in a fixed order: pair or merge, noise, subset.
@@ -65,6 +66,7 @@ def load(
         pair: two classes to keep.
         merge: name of each new class and the old ones in it.
         noise: rate of symmetric label noise on training and validation labels; test stays clean.
+        note: what a reader must know of these data, such as "a JPEG copy"; it stands on every page.
         options: of the source; ``seed`` also seeds subset and noise.
 
     Returns:
@@ -82,7 +84,7 @@ def load(
     known = [option for option in inspect.signature(build).parameters if option not in fixed]
     for option in options:
         if option not in known:
-            remedy = suggest(option, [*known, "subset", "pair", "merge", "noise"])
+            remedy = suggest(option, [*known, "subset", "pair", "merge", "noise", "note"])
             raise ConfigError(f"option '{option}' of '{name}'", rule="must be a known option", remedy=remedy)
     if name == "npz" and "path" not in options:
         raise ConfigError("option 'path' of 'npz'", rule="is required", remedy="or give the file itself as the name")
@@ -98,7 +100,8 @@ def load(
         problem = merge_classes(problem, merge)
     if noise is not None:
         problem = symmetric_noise(problem, noise, seed=seed, splits=("train", "validation"))
-    return problem if subset is None else label_subset(problem, per_class=subset, seed=seed)
+    problem = problem if subset is None else label_subset(problem, per_class=subset, seed=seed)
+    return problem if note is None else replace(problem, notes=(*problem.notes, str(note)))
 
 
 def _builder(name: str | Path, root: Path) -> tuple[Callable[..., Problem], dict[str, Any]]:
