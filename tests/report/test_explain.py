@@ -139,6 +139,8 @@ def test_the_page_lies_beside_its_run(results, tmp_path):
     path = write_explanation(explain_run(run))
     assert path == tmp_path / "runs" / run.id / "explain.html"
     assert json.loads((path.parent / "explain.json").read_text())["run"] == run.id
+    told = path.with_suffix(".md").read_text()
+    assert told.startswith(f"# Student {run.id}") and "(figure1.svg)" in told and (path.parent / "figure1.svg").exists()
 
 
 def test_plain_data_have_no_nan_and_every_number(explained):

@@ -28,6 +28,7 @@ from goodteacher.diagnose.explain import (
 )
 from goodteacher.report.explain_figures import charts_of
 from goodteacher.report.explain_tables import grids_of
+from goodteacher.report.markdown import bullets, write_markdown
 from goodteacher.report.page import page_style, scripts
 from goodteacher.study.assemble import frozen_teacher
 from goodteacher.study.machine import environment
@@ -239,7 +240,7 @@ def _teacher_words(run: Run) -> str:
 
 
 def write_explanation(explained: Explained, folder: Path | None = None) -> Path:
-    """Write ``explain.html`` and ``explain.json``.
+    """Write ``explain.html``, ``explain.json``, and ``explain.md`` with its figures beside it.
 
     Args:
         explained: the run.
@@ -255,12 +256,19 @@ def write_explanation(explained: Explained, folder: Path | None = None) -> Path:
     folder = folder or run.path
     write_json(folder / "explain.json", plain_explanation(explained))
     template = files("goodteacher.report").joinpath("explain.html.j2").read_text(encoding="utf-8")
+    conclusion, grids, charts = conclusion_of(explained.parts), grids_of(explained.parts), charts_of(explained.parts)
+    title, notes = f"Student {run.id}", [*run.facts["notes"], *explained.said]
     html = Environment(autoescape=True).from_string(template).render(
-        run=run.id, title=f"Student {run.id}", problem=run.facts["describe"], notes=[*run.facts["notes"], *explained.said],
-        conclusion=conclusion_of(explained.parts), grids=grids_of(explained.parts), charts=charts_of(explained.parts),
-        student=run.describe(), teacher=_teacher_words(run), environment=environment(), style=page_style(),
-        scripts=scripts(),
+        run=run.id, title=title, problem=run.facts["describe"], notes=notes, conclusion=conclusion, grids=grids,
+        charts=charts, student=run.describe(), teacher=_teacher_words(run), environment=environment(),
+        style=page_style(), scripts=scripts(),
     )  # fmt: skip
     path = folder / "explain.html"
     write_atomically(path, lambda file: file.write(html.encode()))
+    made = (
+        f"{run.describe()} · taught by {_teacher_words(run)}",
+        " · ".join(f"{k} {v}" for k, v in environment().items()),
+    )
+    opening = (run.facts["describe"], bullets(notes), f"**{conclusion}**")
+    write_markdown(path.with_suffix(".md"), title, opening, grids, charts, made)
     return path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import Environment
 
+from goodteacher.report.markdown import bullets, write_markdown
 from goodteacher.report.page import page_style, scripts
 from goodteacher.report.tables import Grid
 from goodteacher.study.machine import environment
@@ -80,54 +81,18 @@ def write_finding(finding: Finding, folder: Path, *, source: str, budget: str, c
     )  # fmt: skip
     path = folder / "report.html"
     write_atomically(path, lambda file: file.write(html.encode()))
-    figures = _write_figures(finding.charts, folder)
-    told = markdown(finding, source=source, budget=budget, command=command, figures=figures)
-    write_atomically(folder / "README.md", lambda file: file.write(told.encode()))
+    write_markdown(
+        folder / "README.md",
+        finding.name,
+        (f"{source} · budget {budget}", finding.claim, f"**{finding.verdict}**"),
+        finding.grids,
+        finding.charts,
+        (
+            "## Departures from the source",
+            bullets(finding.departures),
+            "## How these numbers were made",
+            f"`{command}`",
+            " · ".join(f"{k} {v}" for k, v in environment().items()),
+        ),
+    )
     return path
-
-
-def _write_figures(charts: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """Draw charts as ``figure1.svg``, ... and return the files' names by title."""
-    import vl_convert
-
-    names = {}
-    for number, (title, spec) in enumerate(charts.items(), 1):
-        drawn = vl_convert.vegalite_to_svg(spec)
-        names[title] = f"figure{number}.svg"
-        write_atomically(folder / names[title], lambda file, drawn=drawn: file.write(drawn.encode()))  # type: ignore[misc]
-    return names
-
-
-def markdown(finding: Finding, *, source: str, budget: str, command: str, figures: Mapping[str, str]) -> str:
-    """Return a finding as Markdown.
-
-    Args:
-        finding: what was found.
-        source: paper and figure or table.
-        budget: the size it was run at.
-        command: that does it again.
-        figures: files of its charts, by title.
-    """
-    lines = [
-        f"# {finding.name}",
-        "",
-        f"{source} · budget {budget}",
-        "",
-        finding.claim,
-        "",
-        f"**{finding.verdict}**",
-        "",
-    ]
-    lines += [f"![{title}]({file})" for title, file in figures.items()]
-    for grid in finding.grids:
-        lines += ["", f"## {grid.title}", "", *_rows(grid), "", grid.note]
-    lines += ["", "## Departures from the source", "", *(f"* {line}" for line in finding.departures)]
-    made = " · ".join(f"{k} {v}" for k, v in environment().items())
-    return "\n".join([*lines, "", "## How these numbers were made", "", f"`{command}`", "", made, ""])
-
-
-def _rows(grid: Grid) -> list[str]:
-    def row(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|").replace("*", "\\*") for cell in cells) + " |"
-
-    return [row(grid.columns), "|---" * len(grid.columns) + "|", *(row(cells) for cells in grid.rows)]
