@@ -202,11 +202,11 @@ def _figure_chart(cells: Sequence[Cell]) -> str:
         for objective, found in cell.measured.items():
             if found:
                 e = spread(found)
-                place = {"labels": int(cell.setting.split()[0]), "teacher's loss": objective, "of": cell.method}
+                place = {"labels": int(cell.setting.split()[0]), "objective": objective, "of": cell.method}
                 rows.append({**place, "accuracy": 100 * e.mean, "low": 100 * e.low, "high": 100 * e.high})
-    frame = pd.DataFrame(rows, columns=["labels", "teacher's loss", "of", "accuracy", "low", "high"])
+    frame = pd.DataFrame(rows, columns=["labels", "objective", "of", "accuracy", "low", "high"])
     x = alt.X("labels:Q", title="labelled pictures", scale=alt.Scale(type="log"))
-    color, dash = alt.Color("teacher's loss:N"), alt.StrokeDash("of:N")
+    color, dash = alt.Color("objective:N", title="teacher's loss"), alt.StrokeDash("of:N")
     base = alt.Chart(frame)
     y = alt.Y("accuracy:Q", title="test accuracy %", scale=alt.Scale(zero=False))
     lines = base.mark_line(point=True).encode(x=x, y=y, color=color, strokeDash=dash, tooltip=list(frame.columns))
