@@ -81,7 +81,7 @@ def test_every_objective_stops_at_several_epochs_under_every_map():
 def _frame():
     arms = [f"a{k}" for k in range(8)]
     rows = [
-        {"arm": arm, "objective": "o", "epoch": k % 2, "map": "raw", "seed": seed, "mse": k / 8, "kl": k / 4,
+        {"arm": arm, "objective": f"o{k // 2}", "epoch": k % 2, "map": "raw", "seed": seed, "mse": k / 8, "kl": k / 4,
          "brier": (k * 5 % 8) / 8, "nll": 1.0 + k, "accuracy": 1 - k / 10, "student": 1 - k / 8}
         for k, arm in enumerate(arms)
         for seed in (0, 1)
@@ -102,6 +102,8 @@ def test_the_advantage_is_the_difference_of_two_correlations():
     gain = advantage(frame, "mse", "brier")
     assert gain.mean == pytest.approx(found["MSE to people, test"].mean - found["Brier to labels, test"].mean)
     assert gain.low <= gain.mean <= gain.high and gain.n == 8
+    three = frame[frame["objective"] != "o3"]  # six arms of three trainings
+    assert np.isnan(advantage(three, "mse", "brier").low) and not np.isnan(advantage(three, "mse", "brier").mean)
     assert advantage(frame, "mse", "kl").mean == pytest.approx(0)
     assert np.isnan(advantage(frame[frame["arm"] == "a1"], "mse", "kl").mean)
 

@@ -40,10 +40,11 @@ from goodteacher.recipes.mse_toy_panels import (
     correlation_difference,
     figure_charts,
     figure_grids,
-    figure_verdict,
     judge,
     panel_rows,
+    pooled,
 )
+from goodteacher.recipes.mse_toy_verdict import figure_verdict, panel_estimates
 from goodteacher.recipes.reproduction import Order
 
 TRUTH = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]])
@@ -144,7 +145,7 @@ def dots(kind, count, *, lift=0.0):
     jumble = np.random.default_rng(1).permutation(count)
     of = {} if kind in (SHARE, PERTURBED) else {"mse": 0.1, "kl": 0.2, "accuracy": 0.7}
     return [
-        Point(kind, 0.8 - 0.01 * k + lift, 0.01 * k - lift, float(jumble[k]), 0.1 * k, float(jumble[k]), {}, of)
+        Point(kind, 0.8 - 0.01 * k + lift * (1 + 0.1 * k), 0.01 * k - lift, float(jumble[k]), 0.1 * k, float(jumble[k]), {}, of)
         for k in range(count)
     ]  # fmt: skip
 
@@ -157,11 +158,22 @@ def test_the_verdict_says_which_distance_orders_and_which_teachers_are_better():
         and "that it does not with cross-entropy was not refuted" in said
     )
     assert said.startswith("That accuracy falls with the squared distance held;")
-    assert "(better students: held, n = 4)" in said and "closer in squared distance" in said
-    assert "+5.00" in said and "summed" not in said
+    assert "(better students: held, n = 4 teachers of this draw, p 0.0004 after Holm)" in said
+    assert "closer in squared distance" in said
+    assert "+5.75" in said and "summed" not in said
     contrary = [*points[:28], *dots(BRIER, 4, lift=-0.05)]
     assert "better students: the contrary held" in figure_verdict([contrary])
     assert figure_verdict([points[:3]]) == "Too few dots to say anything."
+
+
+def test_of_several_draws_the_draws_are_counted_and_not_their_teachers():
+    draws = [[*dots(SHARE, 6), *dots(CROSS_ENTROPY, 4), *dots(BRIER, 4, lift=lift)] for lift in (0.04, 0.05, 0.07)]
+    values = pooled(draws)
+    assert values[BRIER]["student"] == pytest.approx([0.785 + 1.15 * lift for lift in (0.04, 0.05, 0.07)])
+    said = figure_verdict(draws)
+    assert "n = 3 draws, p" in said and "(n = 3 draws of the problem)" in said and "of this one draw" not in said
+    key = ("as it should be", "noise alone")
+    assert panel_estimates(draws)[key]["mse"].n == 3 and panel_estimates(draws[:1])[key]["mse"].n == 6
 
 
 def test_panels_hold_the_dots_they_should():

@@ -12,6 +12,7 @@ from goodteacher.study.stats import (
     holm,
     mean_interval,
     paired_difference,
+    resamples,
     sign_flip_p,
     spearman,
     t_test_p,
@@ -171,6 +172,30 @@ def test_spearman_against_scipy():
     fisher = np.tanh(np.arctanh(got.mean) + np.array([-1, 1]) * 1.96 * 1.03 / np.sqrt(27))
     assert (got.low, got.high) == pytest.approx(tuple(fisher), abs=0.12)
     assert spearman(x.tolist(), np.exp(y).tolist()).mean == pytest.approx(got.mean)
+
+
+def test_pairs_of_one_training_are_resampled_together():
+    rng = np.random.default_rng(0)
+    level = rng.normal(size=12)  # of trainings; their five arms differ by next to nothing
+    x = np.repeat(level, 5) + 0.01 * rng.normal(size=60)
+    y = np.repeat(level + 1.5 * rng.normal(size=12), 5) + 0.01 * rng.normal(size=60)
+    groups = [f"training {k // 5}" for k in range(60)]
+    alone, together = spearman(x.tolist(), y.tolist()), spearman(x.tolist(), y.tolist(), groups=groups)
+    assert together.mean == alone.mean and together.n == 60
+    assert 1.7 < together.half / alone.half < 3.2  # twelve draws and not sixty: sqrt(5) is 2.2
+    own = spearman(x.tolist(), y.tolist(), groups=[str(k) for k in range(60)])
+    assert (own.low, own.high) == (alone.low, alone.high)
+    few = spearman(x[:15].tolist(), y[:15].tolist(), groups=groups[:15])
+    assert not nan(few.mean) and nan(few.low) and nan(few.high)
+
+
+def test_resamples_take_whole_groups():
+    rows = resamples(6, ["a", "a", "b", "c", "d", "d"], draws=300)
+    assert len(rows) == 300 and {len(r) for r in rows} >= {5, 6, 7}
+    for drawn in rows:
+        counts = np.bincount(drawn, minlength=6)
+        assert counts[0] == counts[1] and counts[4] == counts[5]
+    assert resamples(6, ["a", "a", "b", "c", "c", "c"]) == []
 
 
 def test_spearman_sign_and_ties():

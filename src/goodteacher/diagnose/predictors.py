@@ -46,12 +46,14 @@ class Cases:
         student: arm.
         scores: a row a teacher arm, a column a quantity; higher is better in every column, NaN where it is not known.
         accuracy: ``(teachers, seeds)`` test accuracy of the students.
+        trainings: what each teacher comes from; empty if each has a training of its own.
     """
 
     problem: str
     student: str
     scores: pd.DataFrame
     accuracy: np.ndarray
+    trainings: tuple[str, ...] = ()
 
 
 def cases_of(problem: str, results: Results) -> list[Cases]:
@@ -72,7 +74,8 @@ def cases_of(problem: str, results: Results) -> list[Cases]:
         arms = [arm for arm in ranked if arm in rows]
         values = {arm: {q: DIRECTION[q] * v for q, v in ranked[arm].items() if DIRECTION.get(q)} for arm in arms}
         accuracy = np.array([[rows[arm][s]["accuracy"] for s in seeds] for arm in arms])
-        found.append(Cases(problem, student, pd.DataFrame.from_dict(values, orient="index"), accuracy))
+        trainings = tuple(results.training_of(arm) for arm in arms)
+        found.append(Cases(problem, student, pd.DataFrame.from_dict(values, orient="index"), accuracy, trainings))
     return found
 
 
@@ -85,7 +88,7 @@ def judge(cases: Cases, values: Mapping[str, float] | pd.Series, quantity: str) 
         quantity: its name.
 
     Returns:
-        Correlation over arms, with a bootstrap interval over arms; regret over seeds, with a t interval.
+        Correlation over arms, with a bootstrap interval over the trainings they come from; regret over seeds, with a t interval.
 
     Raises:
         ConfigError: if fewer than three arms have the quantity.
@@ -98,7 +101,8 @@ def judge(cases: Cases, values: Mapping[str, float] | pd.Series, quantity: str) 
         )
     own, accuracy = series[known], cases.accuracy[known]
     level = accuracy.mean(axis=1).round(12)  # what is tied on paper stays tied
-    correlation = spearman(own.round(12).tolist(), level.tolist())
+    groups = np.array(cases.trainings or cases.scores.index)[known].tolist()
+    correlation = spearman(own.round(12).tolist(), level.tolist(), groups=groups)
     # Arms that tie for the best value are followed in equal parts: an order of names is no prediction.
     best = np.flatnonzero(own.to_numpy() == own.max())
     lost = accuracy[int(level.argmax())] - accuracy[best].mean(axis=0)

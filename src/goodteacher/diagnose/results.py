@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -230,8 +231,14 @@ class Results:
         for name in PREDICTORS:
             # With too few examples a class, some quantities are known of no teacher.
             if name in points:
-                found[name] = spearman((DIRECTION[name] * points[name]).tolist(), level.tolist())
+                values = (DIRECTION[name] * points[name]).tolist()
+                found[name] = spearman(values, level.tolist(), groups=[self.training_of(t) for t in points["teacher"]])
         return found
+
+    def training_of(self, arm: str) -> str:
+        """Return what a teacher arm was trained by: arms that differ in map or checkpoint alone come from one training."""
+        row = self.study["teachers"][arm]
+        return json.dumps({key: value for key, value in row.items() if key not in ("keep", "map")}, sort_keys=True)
 
     def reliability_logits(self, arm: str) -> tuple[Tensor, Tensor]:
         """Return a teacher arm's validation logits of all seeds, joined, with their labels."""

@@ -8,17 +8,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from goodteacher.base.errors import ConfigError
-from goodteacher.base.seeds import numpy_stream
 from goodteacher.diagnose.results import Results
 from goodteacher.recipes import humans_networks as networks
 from goodteacher.recipes import reading
 from goodteacher.recipes.reproduction import Budget, Finding, Order, Reproduction
 from goodteacher.report.tables import Grid, percent
 from goodteacher.study.spec import StudySpec, parse_study
-from goodteacher.study.stats import Estimate, spearman
+from goodteacher.study.stats import Estimate, rank_correlation, resamples, spearman
 
 PARTS = ("published", "teachers")
 OBJECTIVES = ("cross_entropy", "brier", "label_smoothing", "soteacher")
@@ -95,39 +93,45 @@ def arm_table(results: Results, epochs: int) -> pd.DataFrame:
 def predicts(frame: pd.DataFrame) -> dict[str, Estimate]:
     """Return how each kind of nearness ranks the students: Spearman over teacher arms, positive where nearer is better."""
     means = frame.drop(columns=["objective", "epoch", "map", "seed"]).groupby("arm", sort=False).mean()
+    trainings = trainings_of(frame)
     level = means["student"].round(12).tolist()  # what is tied on paper stays tied
     found = {}
     for place, prefix in (("test", ""), ("validation", "validation ")):
         for q, title in {**NEARNESS, "accuracy": "accuracy"}.items():
             if prefix + q in means:
                 sign = 1 if q == "accuracy" else -1
-                found[f"{title}, {place}"] = spearman((sign * means[prefix + q]).tolist(), level)
+                found[f"{title}, {place}"] = spearman((sign * means[prefix + q]).tolist(), level, groups=trainings)
     return found
 
 
-def advantage(frame: pd.DataFrame, a: str, b: str, resamples: int = 2000) -> Estimate:
+def trainings_of(frame: pd.DataFrame) -> list[str]:
+    """Return each arm's training: its checkpoints and maps share one for an objective."""
+    return [str(objective) for objective in frame.groupby("arm", sort=False)["objective"].first()]
+
+
+def advantage(frame: pd.DataFrame, a: str, b: str) -> Estimate:
     """Return how much better ``a`` ranks the students than ``b``: the difference of Spearman's correlations over teacher arms.
 
     Args:
         frame: of `arm_table`.
         a: a column in which less is nearer.
         b: another.
-        resamples: of arms, for the 95% bootstrap interval.
+
+    Returns:
+        The difference, with a 95% bootstrap interval over trainings; without one for fewer than 4.
     """
     means = frame[["arm", a, b, "student"]].groupby("arm", sort=False).mean()
-    values = np.stack([-means[a], -means[b], means["student"].round(12)])
-    count = values.shape[1]
-    if count < 4:
-        return Estimate(float("nan"), float("nan"), float("nan"), count)
-    rows = numpy_stream(0, "bootstrap").integers(count, size=(resamples, count))
-    ranks = rankdata(np.concatenate([values[:, None], values[:, rows]], axis=1), axis=2)
-    ranks -= ranks.mean(axis=2, keepdims=True)
-    size = np.sqrt((ranks**2).sum(axis=2))
-    with np.errstate(invalid="ignore", divide="ignore"):  # a resample of one arm only has no correlation
-        rho = [(ranks[i] * ranks[2]).sum(axis=1) / (size[i] * size[2]) for i in (0, 1)]
-    gain = rho[0] - rho[1]
-    low, high = np.nanquantile(gain[1:], [0.025, 0.975])
-    return Estimate(float(gain[0]), float(low), float(high), count)
+    near, other, student = (np.asarray(v) for v in (-means[a], -means[b], means["student"].round(12)))
+
+    def gain(rows: np.ndarray) -> float:
+        return float(rank_correlation(near[rows], student[rows]) - rank_correlation(other[rows], student[rows]))
+
+    nan = float("nan")
+    if len(means) < 4:
+        return Estimate(nan, nan, nan, len(means))
+    drawn = [gain(rows) for rows in resamples(len(means), trainings_of(frame))]
+    low, high = np.nanquantile(drawn, [0.025, 0.975]) if drawn else (nan, nan)
+    return Estimate(gain(np.arange(len(means))), float(low), float(high), len(means))
 
 
 def factor_grid(frame: pd.DataFrame) -> Grid:
@@ -207,9 +211,9 @@ def teacher_part(order: Order) -> Part:
         for (a, b), e in gain.items()
     ]
     note = (
-        "Spearman's correlation with student accuracy on test over teacher arms [95% bootstrap interval over arms]; positive: "
-        "the nearer, the better the student. On test, labels share their pictures with the students' accuracy; validation shares "
-        "none, and may have few votes a picture. The last rows: differences of two correlations."
+        "Spearman's correlation with student accuracy on test over teacher arms [95% bootstrap interval over trainings]; "
+        "positive: the nearer, the better the student. On test, labels share their pictures with the students' accuracy; "
+        "validation shares none, and may have few votes a picture. The last rows: differences of two correlations."
     )
     judge = Grid(
         "Does nearness to people predict students better than nearness to labels?",
@@ -241,7 +245,7 @@ def _teacher_verdict(
 ) -> str:
     means = frame.groupby("arm", sort=False)[["mse", "brier"]].mean()
     best = {f: frame.groupby(f, sort=False)["mse"].mean().idxmin() for f in ("objective", "epoch", "map")}
-    agree = spearman(means["brier"].tolist(), means["mse"].tolist())
+    agree = spearman(means["brier"].tolist(), means["mse"].tolist(), groups=trainings_of(frame))
     by_people, by_labels = gain["mse", "brier"], found["Brier to labels, test"]
     told = "they differ" if by_people.excludes_zero else "not told apart"
     return (

@@ -15,7 +15,7 @@ from torch import Tensor
 from goodteacher.base.errors import DataError
 from goodteacher.diagnose.distance import distance_to_votes
 from goodteacher.diagnose.ranking import example_scores
-from goodteacher.report.tables import Grid
+from goodteacher.report.tables import Grid, ends
 from goodteacher.study.stats import Estimate, spearman
 from goodteacher.teachers.targets import fit_temperature
 
@@ -111,7 +111,9 @@ def agreement(rows: Mapping[str, Mapping[str, float]]) -> dict[str, Estimate]:
 
 def correlation_text(e: Estimate) -> str:
     """Return a rank correlation with its interval, or a dash where there is none."""
-    return "-" if np.isnan(e.mean) else f"{e.mean:+.2f} [{e.low:+.2f}, {e.high:+.2f}]"
+    if np.isnan(e.mean):
+        return "-"
+    return f"{e.mean:+.2f}" + ("" if np.isnan(e.low) else f" {ends(e)}")
 
 
 def network_grids(

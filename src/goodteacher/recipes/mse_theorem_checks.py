@@ -241,15 +241,17 @@ def pair_grid(pairs: Checks, problems: int) -> Grid:
     return Grid(f"Two networks compared on held-out examples (n = {problems} draws)", columns, tuple(rows), note)
 
 
+def _bounded(e: Estimate) -> str:
+    return f"{e.mean:+.2f}" if e.n == 1 else f"{e.mean:+.2f} [{max(e.low, -1):+.2f}, {min(e.high, 1):+.2f}]"
+
+
 def rank_grid(ranks: dict[tuple[int, str, str, str], Estimate]) -> Grid:
     """Return rank correlations as a table."""
     rows = []
     for (examples, score, where, target), e in ranks.items():
         if target == "test":
             both = [ranks.get((examples, score, where, t)) for t in ("test", "train")]
-            cells = [
-                "-" if b is None else f"{b.mean:+.2f} [{max(b.low, -1):+.2f}, {min(b.high, 1):+.2f}]" for b in both
-            ]
+            cells = ["-" if b is None else _bounded(b) for b in both]
             rows.append((str(examples), NAMES[score][0], where, *cells, str(e.n)))
     columns = (
         "training examples",

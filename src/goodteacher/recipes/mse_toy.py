@@ -28,9 +28,9 @@ from goodteacher.recipes.mse_toy_panels import (
     Point,
     figure_charts,
     figure_grids,
-    figure_verdict,
     plain_points,
 )
+from goodteacher.recipes.mse_toy_verdict import figure_verdict
 from goodteacher.recipes.reproduction import Budget, Finding, Order, Reproduction
 from goodteacher.report.progress import follow
 from goodteacher.study.cohort import News

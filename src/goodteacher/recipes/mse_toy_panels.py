@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
-from goodteacher.base.seeds import numpy_stream
-from goodteacher.report.tables import Grid, percent
-from goodteacher.study.stats import Estimate, mean_interval, paired_difference, spearman
+from goodteacher.report.tables import Grid, ends, percent
+from goodteacher.study.stats import Estimate, mean_interval, paired_difference, rank_correlation, resamples, spearman
 
 SHARE, SHARE_HALF, PERTURBED = "share of the label", "share of the label, at most 1/2", "three perturbations"
 CROSS_ENTROPY, BRIER, BRIER_SUM = "cross-entropy teacher", "Brier teacher", "summed Brier teacher"
@@ -109,15 +107,10 @@ def correlation_difference(
     nan = float("nan")
     if len(y) < 4 or min(np.ptp(a), np.ptp(b), np.ptp(y)) == 0:
         return Estimate(nan, nan, nan, len(y))
-    mean = float(stats.spearmanr(b, y).statistic - stats.spearmanr(a, y).statistic)
-    rows = numpy_stream(0, "bootstrap").integers(len(y), size=(RESAMPLES, len(y)))
-    ranks = [stats.rankdata(v[rows], axis=1) for v in (a, b, y)]
-    centred = [r - r.mean(axis=1, keepdims=True) for r in ranks]
-    size = [np.sqrt((c**2).sum(axis=1)) for c in centred]
-    varied = (size[0] > 0) & (size[1] > 0) & (size[2] > 0)
-    rho = [(c * centred[2]).sum(axis=1)[varied] / (s * size[2])[varied] for c, s in zip(centred, size, strict=True)]
-    low, high = np.quantile(rho[1] - rho[0], [0.025, 0.975])
-    return Estimate(mean, float(low), float(high), len(y))
+    rows = np.stack([np.arange(len(y)), *resamples(len(y))])
+    gain = rank_correlation(b[rows], y[rows]) - rank_correlation(a[rows], y[rows])
+    low, high = np.nanquantile(gain[1:], [0.025, 0.975])
+    return Estimate(float(gain[0]), float(low), float(high), len(y))
 
 
 def panel_rows(points: Sequence[Point]) -> dict[tuple[str, str], Judged]:
@@ -147,8 +140,9 @@ def figure_grids(problems: Sequence[Sequence[Point]]) -> tuple[Grid, ...]:
     return (first, *several, *((teachers,) if teachers is not None else ()))
 
 
-def _estimate(e: Estimate) -> str:
-    return "-" if np.isnan(e.mean) else f"{e.mean:+.2f} [{e.low:+.2f}, {e.high:+.2f}]"
+def rho_words(e: Estimate) -> str:
+    """Return a rank correlation with its interval, or a dash."""
+    return "-" if np.isnan(e.mean) else f"{e.mean:+.2f}" if np.isnan(e.low) else f"{e.mean:+.2f} {ends(e)}"
 
 
 def _correlation_grid(judged: dict[tuple[str, str], Judged], where: str) -> Grid:
@@ -157,7 +151,16 @@ def _correlation_grid(judged: dict[tuple[str, str], Judged], where: str) -> Grid
         right = "-" if np.isnan(j.right) else f"{100 * j.right:.0f}% of {j.disagree}"
         axes = "-" if np.isnan(j.between) else f"{j.between:+.2f}"
         rows.append(
-            (panel, group, str(j.mse.n), _estimate(j.mse), _estimate(j.ce), _estimate(j.difference), axes, right)
+            (
+                panel,
+                group,
+                str(j.mse.n),
+                rho_words(j.mse),
+                rho_words(j.ce),
+                rho_words(j.difference),
+                axes,
+                right,
+            )
         )
     columns = (
         "panel", "dots", "n", "with squared distance", "with cross-entropy", "difference", "axes with each other",
@@ -180,7 +183,7 @@ def _problem_grid(judged: Sequence[dict[tuple[str, str], Judged]]) -> Grid:
         cells = []
         for name in ("mse", "ce", "difference"):
             values = [v for v in (getattr(j, name).mean for j in found) if not np.isnan(v)]
-            cells.append(_estimate(mean_interval(values)) if values else "-")
+            cells.append(rho_words(mean_interval(values)) if values else "-")
         rows.append((*key, str(len(found)), *cells))
     return Grid(
         f"The same over draws of the problem (n = {len(judged)})",
@@ -212,8 +215,18 @@ def teacher_values(points: Sequence[Point]) -> dict[str, dict[str, list[float]]]
 
 
 def pooled(problems: Sequence[Sequence[Point]]) -> dict[str, dict[str, list[float]]]:
-    """Return the values of all draws of the problem together, in one order for all kinds."""
-    return teacher_values([p for points in problems for p in points])
+    """Return the values of one draw's teachers, or the mean of each of several draws.
+
+    Teachers of one draw share its means and examples, so that draws and not teachers are what a second study would repeat.
+    """
+    values = [teacher_values(points) for points in problems]
+    if len(values) == 1:
+        return values[0]
+    shared = [kind for kind in values[0] if all(kind in of_draw for of_draw in values)]
+    return {
+        kind: {name: [float(np.mean(of_draw[kind][name])) for of_draw in values] for name in TEACHER_COLUMNS}
+        for kind in shared
+    }
 
 
 def _teacher_grid(problems: Sequence[Sequence[Point]]) -> Grid | None:
@@ -239,54 +252,12 @@ def _teacher_grid(problems: Sequence[Sequence[Point]]) -> Grid | None:
             ]
             rows.append((f"{kind} - {base}", *pairs, str(len(values[kind]["student"]))))
     columns = ("teacher", *(title for title, _ in TEACHER_COLUMNS.values()), "n")
+    over = "teachers of this one draw of the problem" if len(problems) == 1 else "draws of the problem"
     note = (
-        "± is half a 95% t interval over teachers; differences are paired by first weights and batches. Accuracies in % and "
+        f"± is half a 95% t interval over n {over}; differences are paired by first weights and batches. Accuracies in % and "
         "points; KL from p*, nats."
     )
     return Grid("Teachers by objective, and their students", columns, tuple(rows), note)
-
-
-def figure_verdict(problems: Sequence[Sequence[Point]]) -> str:
-    """Return what of the figure's statements held."""
-    judged, said = panel_rows(problems[0]), []
-    whole = judged.get(("as it should be", "all"))
-    if whole is not None:
-        falls, also = whole.mse.high < 0, whole.ce.high < 0
-        said.append(
-            f"That accuracy falls with the squared distance {'held' if falls else 'was not shown'}; that it does not with "
-            f"cross-entropy {'did not hold' if also else 'was not refuted'} (n = {whole.mse.n} dots)."
-        )
-    for (panel, group), j in judged.items():
-        told = "squared distance orders better" if j.difference.low > 0 else (
-            "cross-entropy orders better" if j.difference.high < 0 else "the two are not told apart"
-        )  # fmt: skip
-        said.append(
-            f"{panel.capitalize()} ({group}, n = {j.mse.n}): rank correlation {_estimate(j.mse)} with the squared distance and "
-            f"{_estimate(j.ce)} with cross-entropy; {told}."
-        )
-    values = pooled(problems)
-    for kind, base in COMPARISONS:
-        if kind in values and base in values and len(values[kind]["student"]) > 1:
-            said.append(_teacher_words(kind, base, values))
-    return " ".join(said) or "Too few dots to say anything."
-
-
-def _teacher_words(kind: str, base: str, values: dict[str, dict[str, list[float]]]) -> str:
-    by = {
-        name: paired_difference(values[kind][name], values[base][name])
-        for name in ("student", "taught mse", "taught ce")
-    }
-    e = by["student"]
-    better = "held" if e.low > 0 else "the contrary held" if e.high < 0 else "not shown"
-    closer = {
-        name: "closer" if by[name].high < 0 else "farther" if by[name].low > 0 else "not told apart"
-        for name in ("taught mse", "taught ce")
-    }
-    return (
-        f"{kind[0].upper()}{kind[1:]}s against {base}s: distance of what they teach to p*, {closer['taught mse']} in squared "
-        f"distance and {closer['taught ce']} in cross-entropy; their students differ by {percent(e, signed=True)} points "
-        f"(better students: {better}, n = {e.n})."
-    )
 
 
 def plain_points(points: Sequence[Point]) -> list[dict[str, Any]]:

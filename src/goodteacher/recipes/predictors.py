@@ -232,8 +232,8 @@ def _summary(
         "What predicts students: rank correlation with their test accuracy",
         ("quantity", "mean", "mean regret, points", *(f"{p}, {s}" for p, s in keys)),
         tuple(rows),
-        "Spearman's correlation over teacher arms, [95% bootstrap interval over arms]; positive: it predicts. Regret: accuracy "
-        "lost by following its pick instead of the best arm in hindsight. Quantities that all teachers have.",
+        "Spearman's correlation over teacher arms, [95% bootstrap interval over trainings]; positive: it predicts. Regret: "
+        "accuracy lost by following its pick instead of the best arm in hindsight. Quantities that all teachers have.",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from goodteacher.diagnose.results import Results, StudentRow
+from goodteacher.report.tables import ends
 from goodteacher.study.stats import Estimate
 
 ALPHA = 0.05
@@ -101,7 +102,7 @@ def _prediction(results: Results) -> str:
     if math.isnan(e.mean):
         return ""
     verdict = "which is too wide to say more" if e.low <= 0 <= e.high else "which excludes zero"
-    if e.n < FEWEST_TEACHERS:
+    if e.n < FEWEST_TEACHERS or math.isnan(e.low):
         verdict = "too few teachers to say more"
     students = results.points["student"].nunique()
     over = (
@@ -109,7 +110,7 @@ def _prediction(results: Results) -> str:
     )
     return (
         f"Over {over} the calibrated Brier score, known beforehand, had rank correlation {e.mean:+.2f} with student "
-        f"accuracy, 95% interval [{e.low:+.2f}, {e.high:+.2f}], {verdict}."
+        f"accuracy{'' if math.isnan(e.low) else f', 95% interval {ends(e)}'}, {verdict}."
     )
 
 

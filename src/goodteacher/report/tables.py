@@ -41,6 +41,11 @@ def percent(estimate: Estimate | None, *, signed: bool = False) -> str:
     return mean if math.isnan(estimate.low) else f"{mean} ± {100 * estimate.half:.2f}"
 
 
+def ends(estimate: Estimate) -> str:
+    """Return an interval in brackets, or a dash where there is none."""
+    return "-" if math.isnan(estimate.low) else f"[{estimate.low:+.2f}, {estimate.high:+.2f}]"
+
+
 def number(value: float, digits: int = 4) -> str:
     """Return a number, or a dash for NaN."""
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
@@ -180,12 +185,12 @@ def predictor_grid(results: Results) -> Grid | None:
     if not known:
         return None
     rows = tuple(
-        (name.replace("_", " "), f"{e.mean:+.2f}", f"[{e.low:+.2f}, {e.high:+.2f}]", str(e.n))
+        (name.replace("_", " "), f"{e.mean:+.2f}", ends(e), str(e.n))
         for name, e in sorted(known.items(), key=lambda item: -item[1].mean)
     )
     note = (
         "Spearman's rank correlation over pairs of teacher and student arms, each student arm against its own mean, turned so "
-        "that +1 predicts perfectly; 95% bootstrap interval."
+        "that +1 predicts perfectly; 95% bootstrap interval over the trainings that the arms come from, of which it needs 4."
     )
     return Grid(
         "Which score of the teachers predicted the students", ("score", "correlation", "interval", "n"), rows, note

@@ -171,29 +171,61 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def spearman(x: Sequence[float], y: Sequence[float], *, level: float = LEVEL) -> Estimate:
-    """Return the rank correlation with a bootstrap interval over pairs.
+def spearman(
+    x: Sequence[float], y: Sequence[float], *, groups: Sequence[str] | None = None, level: float = LEVEL
+) -> Estimate:
+    """Return the rank correlation with a bootstrap interval over pairs, or over groups of them.
 
     Args:
         x: a predictor, one value a teacher.
         y: what came of it.
+        groups: what each pair comes from; pairs of one training are no independent draws, and are resampled together.
         level: of confidence.
 
     Returns:
-        The estimate; all NaN for fewer than 4 pairs or a constant side.
+        The estimate; all NaN for fewer than 4 pairs or a constant side, and without an interval for fewer than 4 groups.
 
-    Source: Spearman (1904); the interval by Efron's percentiles.
+    Source: Spearman (1904); the interval by Efron's percentiles, of clusters where there are groups.
     """
     a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     nan = float("nan")
     if a.size < 4 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return Estimate(nan, nan, nan, int(a.size))
     rho = stats.spearmanr(a, b)
-    rows = numpy_stream(0, "bootstrap").integers(a.size, size=(2000, a.size))
-    ranks = [stats.rankdata(values[rows], axis=1) for values in (a, b)]
-    centred = [r - r.mean(axis=1, keepdims=True) for r in ranks]
-    size = np.sqrt((centred[0] ** 2).sum(axis=1) * (centred[1] ** 2).sum(axis=1))
-    varied = size > 0  # a resample of one pair only has no correlation
-    resampled = (centred[0] * centred[1]).sum(axis=1)[varied] / size[varied]
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    drawn = resamples(a.size, groups)
+    alike = len({len(rows) for rows in drawn}) == 1
+    both = [(a[rows], b[rows]) for rows in ([np.stack(drawn)] if alike else drawn)]
+    resampled = np.concatenate([np.atleast_1d(rank_correlation(*pair)) for pair in both] or [np.array([])])
+    known = resampled[~np.isnan(resampled)]  # a resample of one pair only has no correlation
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2]) if known.size else (nan, nan)
     return Estimate(float(rho.statistic), float(low), float(high), int(a.size), float(rho.pvalue))
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return Spearman's correlation along the last axis; NaN where one side is constant."""
+    first, second = (rank - rank.mean(axis=-1, keepdims=True) for rank in (_ranks(a), _ranks(b)))
+    size = np.sqrt((first**2).sum(axis=-1) * (second**2).sum(axis=-1))
+    with np.errstate(invalid="ignore"):
+        found: np.ndarray = (first * second).sum(axis=-1) / np.where(size > 0, size, np.nan)
+    return found
+
+
+def _ranks(x: np.ndarray) -> np.ndarray:
+    return np.asarray(stats.rankdata(x, axis=-1))
+
+
+def resamples(count: int, groups: Sequence[str] | None = None, draws: int = 2000) -> list[np.ndarray]:
+    """Return rows drawn with replacement, whole groups at a time; none for fewer than 4 groups.
+
+    Args:
+        count: of rows.
+        groups: what each row belongs to; every row by itself if not given.
+        draws: how many.
+    """
+    names = list(dict.fromkeys(groups if groups is not None else range(count)))
+    if len(names) < 4:
+        return []
+    place = np.array([names.index(name) for name in (groups if groups is not None else range(count))])
+    members = [np.flatnonzero(place == k) for k in range(len(names))]
+    picks = numpy_stream(0, "bootstrap").integers(len(names), size=(draws, len(names)))
+    return [np.concatenate([members[k] for k in picked]) for picked in picks]
