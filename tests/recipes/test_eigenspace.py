@@ -12,6 +12,7 @@ from goodteacher.data.digits import digits_problem
 from goodteacher.recipes.eigenspace import (
     DIRECTIONS,
     MODELS,
+    SOFTMAX,
     curves_of,
     data_of,
     descend,
@@ -71,11 +72,16 @@ def test_the_linear_student_is_behind_its_teacher_on_every_lower_direction(probl
 
 
 def test_softmax_teachers_end_where_progress_is_one_and_start_where_their_students_do(problem):
-    for model in ("linear-softmax", "mlp-softmax"):
+    for model in SOFTMAX:
         found = curves_of(model, problem, 200, 20, 0)
         torch.testing.assert_close(found.teacher[-1], torch.ones(6).double())
         assert float(found.student[0].abs().max()) == 0 and float(found.student[-1].min()) > 0
         assert found.predicted is None and found.predicted_ratio is None
+
+
+def test_only_the_students_differ_by_their_temperature(problem):
+    plain, soft = (curves_of(model, problem, 200, 20, 0) for model in ("linear-softmax", "linear-softmax-T4"))
+    assert torch.equal(plain.teacher, soft.teacher) and not torch.allclose(plain.student, soft.student, atol=1e-3)
 
 
 def test_the_softmax_teacher_lowers_its_loss(problem):
@@ -93,7 +99,7 @@ def test_ratios_are_numbered_as_the_directions(problem):
 
 def test_a_tiny_run_has_every_model(tmp_path):
     found = eigenspace(Order(epochs=5, seeds=1, out=tmp_path, quiet=True))
-    assert {row[0] for row in found.grids[0].rows} == set(MODELS) and len(found.charts) == 3
+    assert {row[0] for row in found.grids[0].rows} == set(MODELS) and len(found.charts) == 5
     assert json.dumps(found.data, allow_nan=False) and all("vega-lite" in chart for chart in found.charts.values())
     one = eigenspace(Order(epochs=1, seeds=1, choices={"model": ("linear-squared",)}))
     assert list(one.charts) == ["progress: linear-squared"]

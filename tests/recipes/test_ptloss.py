@@ -53,7 +53,9 @@ def test_every_way_has_students_a_distance_and_where_it_searches_a_cost(tiny):
         assert ("seconds" in row) == (MAPS.get(way) is not None) and len(row["train mse"]) == 2
     assert min(search_seconds(results, "temperature").values()) > 0
     assert json.dumps(found.data) and "plain KL" in found.verdict and "said" in found.departures
-    distance, students, differences = found.grids
+    distance, nearer, students, differences = found.grids
+    assert len(nearer.rows) == len(MAPS) and nearer.columns[1] == "score" and "Rank correlation" in students.note
+    assert "nearer" in found.verdict or "not told apart" in found.verdict
     assert "search, seconds" in distance.columns and len(distance.rows) == len(MAPS) + 1
     assert students.rows[-1][0] == "(labels alone)" and len(differences.rows) == len(MAPS) + 1
     points = json.loads(found.charts["distance and students"])

@@ -41,6 +41,7 @@ def test_one_value_has_no_interval():
 
 def test_excludes_zero():
     assert Estimate(1.0, 0.1, 2.0, 3).excludes_zero and Estimate(-1.0, -2.0, -0.1, 3).excludes_zero
+    assert not paired_difference([0.5, 0.75], [0.25, 0.5]).excludes_zero  # two seeds that won by one example each
     assert not Estimate(0.0, -1.0, 1.0, 3).excludes_zero and not Estimate(0.0, 0.0, 0.0, 3).excludes_zero
 
 

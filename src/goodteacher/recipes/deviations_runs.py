@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from goodteacher.base.errors import ConfigError
@@ -17,6 +16,7 @@ from goodteacher.diagnose.deviation import LEAST, Deviation, deviation
 from goodteacher.diagnose.explain import Part
 from goodteacher.diagnose.results import Results
 from goodteacher.recipes.published import BENCHMARK
+from goodteacher.recipes.reading import reduced
 from goodteacher.recipes.reproduction import Budget, Order
 from goodteacher.report.tables import number
 from goodteacher.study.run import Run
@@ -100,11 +100,9 @@ def loaded(order: Order, name: str, size: Size, noise: float | None = None) -> t
     if noise is not None:
         words = {key: value for key, value in words.items() if key != "noise"} | ({"noise": noise} if noise else {})
     problem = load(**words)
-    if name == "images" and size.per_class is not None:
-        few = int(torch.bincount(problem.train.labels, minlength=problem.classes).min())
-        words["subset"] = min(size.per_class, few)
-        problem = load(**words)
-    return words, problem
+    return (
+        reduced(words, problem, size.per_class) if name == "images" and size.per_class is not None else (words, problem)
+    )
 
 
 def train_teachers(

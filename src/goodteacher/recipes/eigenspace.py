@@ -23,10 +23,11 @@ from goodteacher.recipes.reproduction import Budget, Finding, Order, Reproductio
 from goodteacher.report.tables import Grid
 from goodteacher.study.stats import Estimate, mean_interval
 
-MODELS = ("linear-squared", "linear-softmax", "mlp-softmax")
+# A student of softmax at T = 1 differs from its teacher by its targets alone; at T = 4 by its softened loss too.
+SOFTMAX = {"linear-softmax": 1.0, "linear-softmax-T4": 4.0, "mlp-softmax": 1.0, "mlp-softmax-T4": 4.0}
+MODELS = ("linear-squared", *SOFTMAX)
 # Shown and counted: the first is the abscissa.
 DIRECTIONS = (2, 3, 5, 10, 20)
-TEMPERATURE = 4.0
 WIDTH = 64
 RECORDED = 60
 SEEDS: dict[Budget, int] = {"minutes": 3, "hours": 5, "paper": 10}
@@ -37,7 +38,7 @@ STEP = 0.05
 SOFT_STEP = 0.4
 # Updates of a teacher; a student has as many. An order's epochs, each a full batch, replace them. A linear teacher of squared
 # errors that trains for long answers as the labels along all directions shown, and then there is nothing to compare.
-UPDATES = {"linear-squared": 150, "linear-softmax": 400, "mlp-softmax": 400}
+UPDATES = {"linear-squared": 150, **dict.fromkeys(SOFTMAX, 400)}
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,10 @@ def squared(inputs: Tensor, labels: Tensor, classes: int, updates: int) -> Curve
     return Curves(seen[0], seen[1], predicted, kept)
 
 
-def softmax(inputs: Tensor, labels: Tensor, classes: int, updates: int, seed: int, *, hidden: bool) -> Curves:
-    """Descend on cross-entropy: teacher on labels, student from the same weights on the teacher's answers at T = 4.
+def softmax(
+    inputs: Tensor, labels: Tensor, classes: int, updates: int, seed: int, *, hidden: bool, temperature: float
+) -> Curves:
+    """Descend on cross-entropy: teacher on labels, student from the same weights on the teacher's answers at T.
 
     Progress is measured against where the teacher ends.
     """
@@ -172,10 +175,10 @@ def softmax(inputs: Tensor, labels: Tensor, classes: int, updates: int, seed: in
         start, outputs = [p.detach().to(inputs) for p in model.parameters()], two_layers
     rate = SOFT_STEP / float(spectrum.values[0])
     teacher = descend(start, outputs, lambda z: F.cross_entropy(z, labels), inputs, rate=rate, updates=updates)
-    soft = log_soften(teacher.outputs, TEMPERATURE)
+    soft = log_soften(teacher.outputs, temperature)
 
     def distil(z: Tensor) -> Tensor:
-        return TEMPERATURE**2 * kl(soft, log_soften(z, TEMPERATURE)).mean()
+        return temperature**2 * kl(soft, log_soften(z, temperature)).mean()
 
     student = descend(start, outputs, distil, inputs, rate=rate, updates=updates)
     kept = _kept(spectrum)
@@ -195,7 +198,8 @@ def curves_of(model: str, problem: Problem, examples: int, updates: int, seed: i
     inputs, labels = data_of(problem, examples, seed)
     if model == "linear-squared":
         return squared(inputs, labels, problem.classes, updates)
-    return softmax(inputs, labels, problem.classes, updates, seed, hidden=model == "mlp-softmax")
+    hidden = model.startswith("mlp")
+    return softmax(inputs, labels, problem.classes, updates, seed, hidden=hidden, temperature=SOFTMAX[model])
 
 
 def eigenspace(order: Order) -> Finding:
@@ -222,15 +226,20 @@ def eigenspace(order: Order) -> Finding:
     verdict = f"Where both have come equally far along the first direction, the student is {'; '.join(said)}.{close}"
     return Finding(
         "deviations/eigenspace",
-        "Distillation exaggerates the bias of gradient descent: at equal progress along the first eigendirection of the data "
+        "Distillation exaggerates the bias of gradient descent: at equal progress along the first eigendirection of "
+        "the data "
         "the student has come less far along lower ones than its teacher.",
         verdict,
         (
-            f"Data: {problem.describe()}; each seed takes up to {EXAMPLES[order.budget]} of them, four fifths at most, anew.",
+            f"Data: {problem.describe()}; each seed takes up to {EXAMPLES[order.budget]} of them, four fifths at most, "
+            f"anew.",
             *(f"Data: {note}." for note in problem.notes),
             "Weights are the linear model's, or the MLP's first layer; a norm over outputs takes these together. The linear "
-            "student of squared errors learns the teacher's answers; those of cross-entropy learn them at T = 4 from the very "
-            "weights the teacher started from, so that nothing differs but the targets.",
+            "student of squared errors learns the teacher's answers; those of softmax learn them from the very weights "
+            "the teacher "
+            "started from: at T = 1 nothing differs but the targets, in the rows T4 the softened loss differs too.",
+            "Seeds are overlapping subsets of one data set: intervals show that a result is stable, not what other "
+            "data would give.",
             f"Full-batch descent without momentum at a rate of {STEP:g} over the largest eigenvalue for squared errors, "
             f"{SOFT_STEP:g} over it for cross-entropy; updates of teacher and student alike: {counts}. The paper's own "
             "rates are not known here.",
@@ -275,8 +284,10 @@ def _grid(
         "student is",
     )  # fmt: skip
     note = (
-        "Student's over teacher's progress along a direction, means over the progress along the first that both pass; [95% t "
-        "interval over seeds]. Progress: share of the way to the least-squares solution, or to where the teacher of "
+        "Student's over teacher's progress along a direction, means over the progress along the first that both pass; "
+        "[95% t "
+        "interval over seeds, which are overlapping subsets of one data set]. Progress: share of the way to the "
+        "least-squares solution, or to where the teacher of "
         "cross-entropy ends. Predicted by gradient flow, for squared errors alone."
     )
     return Grid(f"At equal progress along the first direction (n = {n} seeds)", columns, tuple(cells), note)

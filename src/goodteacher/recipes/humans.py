@@ -247,13 +247,15 @@ def _teacher_verdict(
     best = {f: frame.groupby(f, sort=False)["mse"].mean().idxmin() for f in ("objective", "epoch", "map")}
     agree = spearman(means["brier"].tolist(), means["mse"].tolist(), groups=trainings_of(frame))
     by_people, by_labels = gain["mse", "brier"], found["Brier to labels, test"]
-    told = "they differ" if by_people.excludes_zero else "not told apart"
+    told = "their interval excludes zero" if by_people.excludes_zero else "not told apart"
+    trainings = len(set(trainings_of(frame)))
     return (
-        f"Of our own teachers ({len(means)} arms, {frame['seed'].nunique()} seeds) {means['mse'].idxmin()} is nearest to people "
-        f"and {means['brier'].idxmin()} best on labels; on average over the rest nearest are {best['objective']}, stopping at "
-        f"epoch {best['epoch']}, and the map {best['map']}. Brier on labels orders the arms as squared distance to people does: "
-        f"{networks.correlation_text(agree)}. Student accuracy follows squared distance to people with "
-        f"{networks.correlation_text(found['MSE to people, test'])} and Brier on labels with "
+        f"Our own teachers are {len(means)} arms of {trainings} trainings a seed, {frame['seed'].nunique()} seeds. Least mean "
+        f"squared distance to people: {means['mse'].idxmin()}; least Brier score on labels: {means['brier'].idxmin()}; on "
+        f"average over the rest least distance: {best['objective']}, stopping at epoch {best['epoch']}, and the map "
+        f"{best['map']} (means with their intervals in the table; no pair of them is tested). Brier on labels orders the arms as "
+        f"squared distance to people does: {networks.correlation_text(agree)}. Student accuracy follows squared distance to "
+        f"people with {networks.correlation_text(found['MSE to people, test'])} and Brier on labels with "
         f"{networks.correlation_text(by_labels)}: a difference of {networks.correlation_text(by_people)} ({told})."
     )
 

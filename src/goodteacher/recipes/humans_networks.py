@@ -67,9 +67,11 @@ def judged(logits: Tensor, labels: Tensor, votes: Tensor) -> dict[str, float]:
     scores, temperature = example_scores(logits, labels)
     row = {("error" if q == "accuracy" else q): float(v.mean()) for q, v in scores.items()}
     row["temperature"] = temperature
-    for title, t in (("raw", 1.0), ("calibrated", fit_temperature(logits, labels)), ("T=4", 4.0)):
-        distance = distance_to_votes(logits, votes, temperature=t)
-        row |= {f"{q} to humans, {title}": float(distance[q].mean()) for q in ("mse", "kl")}
+    # Each distance is held against the score of its own kind, calibrated by that score.
+    best = {"mse": fit_temperature(logits, labels), "kl": fit_temperature(logits, labels, score="nll")}
+    for title, at in (("raw", dict.fromkeys(best, 1.0)), ("calibrated", best), ("T=4", dict.fromkeys(best, 4.0))):
+        for q, t in at.items():
+            row[f"{q} to humans, {title}"] = float(distance_to_votes(logits, votes, temperature=t)[q].mean())
 
     def away(log_t: float) -> float:
         return float(distance_to_votes(logits, votes, temperature=float(np.exp(log_t)))["mse"].mean())
@@ -141,7 +143,7 @@ def network_grids(
     columns = ("network", *(q.replace("_", " ") for q in shown), "T nearest labels", "T nearest people")
     note = (
         "Brier score, NLL and error are against one label; MSE (the votes' own scatter taken off) and KL are against people's "
-        "votes, on the same pictures. Calibrated: at the T of least Brier score."
+        "votes, on the same pictures. Calibrated: at the T of least Brier score for MSE, of least NLL for KL."
     )
     pairs = tuple((name.replace("_", " "), correlation_text(e), str(e.n)) for name, e in found.items())
     return (

@@ -8,17 +8,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from goodteacher.api import finished_teachers
-from goodteacher.data.labels import label_subset
 from goodteacher.data.problem import Problem
 from goodteacher.data.sources import load
 from goodteacher.diagnose.results import Results
 from goodteacher.recipes.mse_published import Pair, Printed
 from goodteacher.recipes.published import BENCHMARK, benchmark
-from goodteacher.recipes.reading import BySeed, spread
+from goodteacher.recipes.reading import BySeed, reduced, spread
 from goodteacher.recipes.reproduction import Order
 from goodteacher.report.tables import Grid, number, percent
 from goodteacher.study.execute import facts_of
@@ -31,11 +29,14 @@ OBJECTIVES = ("cross_entropy", "brier")
 CLAIM = "In place of a cross-entropy teacher, one trained by the mean squared error makes the student more accurate"
 ALONE = "A student alone has no teacher; it stands in the first column."
 DEPARTURES = (
-    "The paper does not say which squared error its MSE teachers minimise, and the released code trains them by cross-entropy; "
+    "The paper does not say which squared error its MSE teachers minimise, and the released code trains them by "
+    "cross-entropy; "
     "here they minimise `brier`, the squared distance of softmax to the one-hot label, each batch scaled to the size of "
-    "cross-entropy's gradient and faded in from it over the first 60% of training.",
-    "Each seed has a teacher of its own under either objective, and student k learns from teacher k; how many teachers the paper "
-    "trained is not known.",
+    "cross-entropy's gradient and faded in from it over the first 60% of training, where the paper keeps \"the same "
+    "training "
+    'setup" as for cross-entropy and scales and fades nothing.',
+    "Each seed has a teacher of its own under either objective, and student k learns from teacher k; the paper uses "
+    '"the same teacher for different students", and how many it trained is not known.',
     "The last checkpoint is taken, and nothing is chosen on test.",
 )
 
@@ -98,11 +99,7 @@ def pictures(order: Order, examples: int | None, **options: Any) -> tuple[dict[s
     """
     words = {**order.pictures, **options}
     problem = load(**words)
-    if examples is None:
-        return words, problem
-    fewest = int(torch.bincount(problem.train.labels, minlength=problem.classes).min())
-    per_class = min(fewest, max(1, examples // problem.classes))
-    return {**words, "subset": per_class}, label_subset(problem, per_class=per_class)
+    return (words, problem) if examples is None else reduced(words, problem, max(1, examples // problem.classes))
 
 
 def benchmark_study(
@@ -127,7 +124,7 @@ def run_part(order: Order, whole: StudySpec, part: StudySpec, problem: Problem) 
     store.add_problem(problem, plan.facts.fingerprint)
     folder = store.add_study(plan)
     own = part if part == whole else part.model_copy(update={"name": f"{part.name}-part"})
-    unfinished = order.run(own, problem).missing
+    unfinished = order.run(own, problem, whole=False).missing
     return Results(folder), len(unfinished)
 
 
@@ -225,8 +222,10 @@ def cell_grid(title: str, cells: Sequence[Cell], note: str = "") -> Grid:
         "setting", "method", "published: CE", "MSE", "gain", "measured: CE", "Brier", "Brier - CE", "p exact / Holm", "n",
     )  # fmt: skip
     told = (
-        "Test accuracy in percent by the teacher's loss; ± is half a 95% t interval over n seeds, of the difference paired by "
-        "seed. p exact: sign flips; Holm: paired t test corrected for all rows of this table. -: not finished, or not printed."
+        "Test accuracy in percent by the teacher's loss; ± is half a 95% t interval over n seeds, of the difference "
+        "paired by "
+        "seed. p exact: sign flips; Holm: paired t test corrected for all rows of this table. -: not finished, or not "
+        "printed."
     )
     return Grid(title, columns, tuple(rows), f"{told} {note}".strip())
 
@@ -252,7 +251,7 @@ def verdict(cells: Sequence[Cell], unfinished: int = 0, classes: int = 100) -> s
         said = (
             f"Measured: students of Brier teachers are ahead in {sum(e.mean > 0 for e in gains)} of {len(gains)} cells "
             f"({sum(sure)} surely after Holm's correction, {len(sure) - sum(sure)} surely behind); mean difference "
-            f"{percent(mean, signed=True)} points (n = {mean.n} teachers of either kind)."
+            f"{percent(mean, signed=True)} points (n = {mean.n} draws of teachers of either kind)."
         )
     reached = [spread(found).mean for cell in cells for found in cell.measured.values() if found]
     if reached and float(np.mean(reached)) < NEAR * (1 - 1 / classes) + 1 / classes:

@@ -148,6 +148,7 @@ def run_pairs(
         whole = build(table, pair, methods, words, whole_size, tag)
         if pair not in chosen:
             found[pair] = kept(order, whole)
+            notes |= dict.fromkeys(whole.notes if found[pair] else ())
             continue
         order.say(f"{pair[0]} -> {pair[1]}: {len(part)} methods, {size.seeds} seeds")
         study = build(table, pair, part, words, size, tag)
@@ -248,11 +249,14 @@ def table3(order: Order) -> Finding:
     said = (
         *DEPARTURES,
         *notes,
-        f"Pictures are brought to {height} x {width} once, by their shorter side and the centre; training cuts boxes of 8 to "
+        f"Pictures are brought to {height} x {width} once, by their shorter side and the centre; training cuts boxes of "
+        f"8 to "
         "100% of that, stretched to its size and mirrored, where the paper's standard process cuts from the whole picture.",
-        f"Batches of {size.batch} at a rate of 0.1 for 256; the paper does not say how large they are. No weight of a method is "
-        "printed either: kd and dkd have mdistiller's for ImageNet, and in sums with KD both have the weight and temperature of "
-        "the CRD benchmark.",
+        f"Batches of {size.batch} at a rate of 0.1 for 256; the paper prints 0.1 here, and batches of 64 for CIFAR-100 "
+        f'"and settings in '
+        "this paper\". No weight of a method is printed: kd and dkd have mdistiller's for ImageNet, and in sums with "
+        "KD both have "
+        "the weight and temperature of the CRD benchmark.",
         "Both teachers are trained here; published cross-entropy teachers are torchvision's.",
         f"{size.epochs} epochs, drops after a quarter, half and three quarters; the paper has 120.",
         f"Seeds: {size.seeds}; the paper does not say how many runs it had.",

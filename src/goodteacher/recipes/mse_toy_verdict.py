@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from goodteacher.recipes.mse_toy_panels import COMPARISONS, Point, rho_words, panel_rows, pooled
+from goodteacher.recipes.mse_toy_panels import COMPARISONS, Point, panel_rows, pooled, rho_words
 from goodteacher.report.conclusion import ALPHA
 from goodteacher.report.tables import number, percent
 from goodteacher.study.stats import Estimate, holm, mean_interval, paired_difference, t_test_p

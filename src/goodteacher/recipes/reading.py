@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from goodteacher.base.probability import kl, log_soften
-from goodteacher.data.labels import label_subset
 from goodteacher.data.problem import Problem
 from goodteacher.data.sources import load
 from goodteacher.diagnose.calibration import expected_calibration_error
@@ -36,23 +35,28 @@ def problem_of(order: Order, per_class: int | None) -> tuple[dict[str, Any], Pro
         words = order.pictures
     options = dict(words)
     problem = load(options.pop("name"), **options)
-    if order.images is None or per_class is None:
-        return words, problem
-    per_class = min(per_class, int(torch.bincount(problem.train.labels, minlength=problem.classes).min()))
-    return {**words, "subset": per_class}, label_subset(problem, per_class=per_class)
+    return (words, problem) if order.images is None or per_class is None else reduced(words, problem, per_class)
 
 
-def problem_departures(order: Order, problem: Problem) -> tuple[str, ...]:
-    """Return what must be said of the problem in place of CIFAR-100 with all its training labels."""
+def reduced(words: Mapping[str, Any], problem: Problem, per_class: int) -> tuple[dict[str, Any], Problem]:
+    """Return a problem with fewer training examples a class, as many at most as each class has, in words and loaded."""
+    few = int(torch.bincount(problem.train.labels, minlength=problem.classes).min())
+    fewer = {**words, "subset": min(per_class, few)}
+    return fewer, load(**fewer)
+
+
+def problem_departures(order: Order, problem: Problem, *, lipschitz: bool = False) -> tuple[str, ...]:
+    """Return what must be said of the problem in place of CIFAR-100 with all its training labels, and of a Lipschitz term."""
     said = [f"Data: {problem.describe()}; validation examples are taken from the training examples."]
     said += [f"Data: {note}." for note in problem.notes]
     if order.images is None:
         said.append(
             "Digits whose training and validation labels are wrong by 30% symmetric noise, and MLPs, in place of pictures."
         )
-        said.append(
-            "On an MLP the Lipschitz term at its published weight of 1e-5 is next to nothing: it lives on convolutions."
-        )
+        if lipschitz:
+            said.append(
+                "On an MLP the Lipschitz term at its published weight of 1e-5 is next to nothing: it lives on convolutions."
+            )
     return tuple(said)
 
 
@@ -136,17 +140,25 @@ def differences(pairs: Sequence[tuple[str, BySeed, BySeed]]) -> list[Difference]
     return [Difference(what, e, corrected) for (what, e), corrected in zip(found, holm(p), strict=True)]
 
 
-def difference_grid(title: str, found: Sequence[Difference]) -> Grid:
-    """Return differences of accuracy as a table."""
+def difference_grid(title: str, found: Sequence[Difference], *, digits: int | None = None) -> Grid:
+    """Return differences as a table: of accuracy in points, or of a score with so many digits."""
     rows = [
-        (d.what, percent(d.estimate, signed=True), number(d.estimate.p), number(d.holm), str(d.estimate.n))
+        (d.what, _difference(d.estimate, digits), number(d.estimate.p), number(d.holm), str(d.estimate.n))
         for d in found
     ]
+    what = "In points of test accuracy" if digits is None else "On test"
     note = (
-        "In points of test accuracy, paired by seed, ± half a 95% t interval. p exact: sign flips; Holm: paired t test corrected "
-        "for all rows of this table."
+        f"{what}, paired by seed, ± half a 95% t interval. p exact: sign flips; Holm: paired t test corrected for all rows of "
+        "this table."
     )
-    return Grid(title, ("difference", "points", "p exact", "p Holm", "n"), tuple(rows), note)
+    columns = ("difference", "points" if digits is None else "score", "p exact", "p Holm", "n")
+    return Grid(title, columns, tuple(rows), note)
+
+
+def _difference(e: Estimate, digits: int | None) -> str:
+    if digits is None:
+        return percent(e, signed=True)
+    return f"{e.mean:+.{digits}f}" + ("" if e.n == 1 else f" ± {e.half:.{digits}f}")
 
 
 def decimal(by_seed: BySeed, digits: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from rich.console import Console
 
 from goodteacher.api import run_study
-from goodteacher.base.errors import ConfigError
+from goodteacher.base.errors import ConfigError, TrainingError
 from goodteacher.data.problem import Problem
 from goodteacher.diagnose.results import Results
 from goodteacher.report.finding import Finding
@@ -72,12 +72,30 @@ class Order:
         if self.console is not None and not self.quiet:
             self.console.print(text, markup=False, highlight=False)
 
-    def run(self, study: StudySpec, problem: Problem | None = None) -> Results:
-        """Run a study as ordered and return its results."""
+    def run(self, study: StudySpec, problem: Problem | None = None, *, whole: bool = True) -> Results:
+        """Run a study as ordered and return its results.
+
+        Args:
+            study: what to run.
+            problem: its data, if they are loaded already.
+            whole: whether every run is needed; a table that fills up bears gaps.
+
+        Raises:
+            TrainingError: if a run that is needed failed; the others are kept.
+        """
         finished = run_study(
             study, problem, out=self.out, device=self.device, engine=self.engine, workers=self.workers,
             console=self.console, quiet=self.quiet,
         )  # fmt: skip
+        failed = finished.summary.failed
+        if whole and failed:
+            run, why = next(iter(failed.items()))
+            raise TrainingError(
+                f"study '{study.name}'",
+                rule="needs all of its runs",
+                received=f"{len(failed)} failed, the first '{run}': {why}",
+                remedy="the others are kept; the same command trains these again",
+            )
         return finished.results
 
 

@@ -42,8 +42,8 @@ class Estimate:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether zero lies outside the interval."""
-        return self.low > 0 or self.high < 0
+        """Whether zero lies outside the interval; values all alike say nothing of their scatter, so they exclude nothing."""
+        return self.high > self.low and (self.low > 0 or self.high < 0)
 
 
 def mean_interval(values: Sequence[float], *, level: float = LEVEL, kind: str = "t") -> Estimate:
