@@ -206,7 +206,7 @@ ROWS: dict[str, Reproduction] = {
         switching,
         f"{SOURCE}: early-stopped and loss-switching students",
         {
-            "minutes": "5 minutes, 15 with --images",
+            "minutes": "2 minutes, 15 with --images",
             "hours": "10 minutes, 6 hours with --images",
             "paper": "days, --images",
         },

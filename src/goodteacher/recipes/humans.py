@@ -323,7 +323,7 @@ ROWS: dict[str, Reproduction] = {
     "humans": Reproduction(
         humans,
         "Peterson et al. (2019), CIFAR-10H; Dong, Liu & Shang (2024) and Hamidi et al. (2024) for what it is held against",
-        {"minutes": "1 minute, 12 with --images", "hours": "8 hours", "paper": "weeks; a GPU"},
+        {"minutes": "1 minute, 10 with --images", "hours": "8 hours", "paper": "weeks; a GPU"},
         {"part": PARTS},
     ),
 }

@@ -315,8 +315,8 @@ SLIPS: dict[str, tuple[str, ...]] = {
         "The paper's text counts KD among the methods of Table 1, but the table has no row of it: kd's cross-entropy figures "
         "here are those of the CRD benchmark, and none is known under MSE teachers.",
         "Cross-entropy cells of hsakd without an asterisk are of other, more accurate teachers than the row above says.",
-        "Three figures differ a little from the CRD benchmark's page: pkt of resnet50 -> vgg8 (73.10, there 73.01), crd of vgg13 -> "
-        "mobilenetv2 (69.70, there 69.73) and the teacher resnet32x4 (79.41, there 79.42).",
+        "Three figures differ a little from the CRD benchmark's page: pkt of resnet50 -> vgg8 (73.10, there 73.01), crd of vgg13 "
+        "-> mobilenetv2 (69.70, there 69.73) and the teacher resnet32x4 (79.41, there 79.42).",
     ),
     "table2": (
         "cc + kd of resnet50 -> vgg8 is printed as 70.79 under the MSE teacher; every other cell gains, and 73.79 is likely.",

@@ -339,12 +339,12 @@ ROWS: dict[str, Reproduction] = {
     "soteacher/figure1": Reproduction(
         figure1,
         "Dong, Liu & Shang (2024), Figure 1: students by the epoch of their teacher",
-        {"minutes": "2 minutes, 5 with --images", "hours": "10 hours", "paper": "weeks; a GPU"},
+        {"minutes": "2 minutes, up to 30 with --images", "hours": "10 hours", "paper": "weeks; a GPU"},
     ),
     "soteacher/table": Reproduction(
         table,
         "Dong, Liu & Shang (2024), Tables 1 and 3: pairs, and the two terms apart",
-        {"minutes": "2 minutes, 5 with --images", "hours": "4 hours", "paper": "weeks; a GPU"},
+        {"minutes": "2 minutes, up to 30 with --images", "hours": "4 hours", "paper": "weeks; a GPU"},
         {"pair": tuple(PAIRS)},
     ),
 }
