@@ -33,6 +33,8 @@ def test_wrong_labels_are_known_even_of_a_part_of_the_examples():
 def test_pictures_must_be_somewhere():
     with pytest.raises(ConfigError, match="--images"):
         scatter(Order(choices={"problem": ("images",)}))
+    with pytest.raises(ConfigError, match="pair: needs --images: vectors have MLPs alone"):
+        scatter(Order(choices={"pair": ("large-to-other",)}))
     with pytest.raises(ConfigError, match="--images"):
         noise(Order(budget="paper"))
 

@@ -8,8 +8,15 @@ import pytest
 import torch
 
 from goodteacher.diagnose.deviation import deviation
-from goodteacher.recipes.deviations_runs import STUDENT_SEEDS, VECTORS, loaded
-from goodteacher.recipes.deviations_settings import accuracy_grid, deviation_grid, plain_setting, trained
+from goodteacher.recipes.deviations_runs import PICTURES, STUDENT_SEEDS, VECTORS, loaded
+from goodteacher.recipes.deviations_settings import (
+    PAIRS,
+    accuracy_grid,
+    deviation_grid,
+    pairs_of,
+    plain_setting,
+    trained,
+)
 from goodteacher.recipes.reproduction import Order
 
 SIZE = replace(VECTORS, epochs=2, seeds=2, small={"mlp": {"widths": [4]}}, large={"mlp": {"widths": [8]}})
@@ -55,3 +62,10 @@ def test_tables_have_a_row_a_setting_beside_the_published_one(settings):
         assert all(len(row) == len(each.columns) for row in each.rows)
     plain = plain_setting(settings[0])
     assert len(plain["accuracy"]["alone"]) == 2 and len(plain["deviations"]["train, taught"]["slope"]) == 2
+
+
+def test_a_student_of_another_family_needs_pictures():
+    every, said = pairs_of(Order(), PICTURES["minutes"])
+    assert every == tuple(PAIRS) and said == "The other family's student is vgg8."
+    fewer, said = pairs_of(Order(), VECTORS)
+    assert fewer == ("self-small", "self-large", "large-to-small") and "large-to-other, is left out" in said

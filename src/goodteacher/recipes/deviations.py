@@ -30,6 +30,7 @@ from goodteacher.recipes.deviations_settings import (
     confidence_chart,
     departures_of,
     deviation_grid,
+    pairs_of,
     plain_setting,
     trained,
 )
@@ -50,14 +51,14 @@ RATES = (0.0, 0.2, 0.4)
 
 def scatter(order: Order) -> Finding:
     """Draw student against teacher confidence in every setting, with slopes, and count the settings that exaggerate."""
-    pairs = order.choices.get("pair") or tuple(PAIRS)
     settings, departures = [], []
     for name in problems_of(order):
         size = size_of(order, images=name == "images")
+        pairs, said = pairs_of(order, size)
         words, problem = loaded(order, name, size)
         order.say(f"{name}: {len(pairs)} pairs, {size.seeds} seeds")
         settings += trained(order, f"deviations-{name}", words, problem, size, pairs)
-        departures += departures_of(problem, size)
+        departures += [*departures_of(problem, size), said]
     counts = {
         split: {
             kind: sum(s.seen[split, kind].exceeds("underfit", 0.5) for s in settings)

@@ -38,7 +38,17 @@ UNKNOWN = (
 
 @dataclass(frozen=True)
 class Size:
-    """What a budget buys: a large and a small model, epochs, seeds, recipe, training pictures a class (None: all)."""
+    """What a budget buys.
+
+    Attributes:
+        large: model.
+        small: model of the same family.
+        epochs: of each run.
+        seeds: of teachers and students.
+        recipe: the rest of it.
+        per_class: training pictures a class; None for all.
+        other: small model of another family, if there is one.
+    """
 
     large: Any
     small: Any
@@ -46,6 +56,7 @@ class Size:
     seeds: int
     recipe: Mapping[str, Any]
     per_class: int | None = None
+    other: Any = None
 
 
 VECTORS = Size(
@@ -56,9 +67,9 @@ VECTORS = Size(
     {"batch_size": 64, "lr": 0.05, "weight_decay": 5e-4, "schedule": "cosine"},
 )
 PICTURES: dict[Budget, Size] = {
-    "minutes": Size("resnet14", "resnet8", 8, 3, {**BENCHMARK, "lr": 0.1}, 150),
-    "hours": Size("resnet20", "resnet8", 60, 3, BENCHMARK, 1000),
-    "paper": Size("resnet56", "resnet20", 240, 3, BENCHMARK),
+    "minutes": Size("resnet14", "resnet8", 8, 3, {**BENCHMARK, "lr": 0.1}, 150, "vgg8"),
+    "hours": Size("resnet20", "resnet8", 60, 3, BENCHMARK, 1000, "vgg8"),
+    "paper": Size("resnet56", "resnet20", 240, 3, BENCHMARK, None, "vgg8"),
 }
 WORDS: dict[str, dict[str, Any]] = {
     "noisy_digits": {"name": "digits", "noise": 0.3},

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from goodteacher.base.errors import ConfigError
 from goodteacher.data.problem import Problem
 from goodteacher.diagnose.explain import Part
 from goodteacher.recipes.deviations_runs import (
@@ -26,8 +27,13 @@ from goodteacher.report.tables import Grid, percent
 from goodteacher.study.run import Run
 from goodteacher.study.stats import Estimate, mean_interval, paired_difference
 
-# Teacher's and student's size.
-PAIRS = {"self-small": ("small", "small"), "self-large": ("large", "large"), "large-to-small": ("large", "small")}
+# Teacher's and student's model.
+PAIRS = {
+    "self-small": ("small", "small"),
+    "self-large": ("large", "large"),
+    "large-to-small": ("large", "small"),
+    "large-to-other": ("large", "other"),
+}
 SPLITS = ("train", "test")
 # Points a panel of the figure.
 DRAWN = 300
@@ -64,11 +70,26 @@ class Setting:
         return paired_difference(*(self.seen[split, kind].of("underfit") for kind in ("taught", "alone")))
 
 
+def pairs_of(order: Order, size: Size) -> tuple[tuple[str, ...], str]:
+    """Return the pairs that an order chooses and a size has models for, and what must be said of the other family.
+
+    Raises:
+        ConfigError: if none is left.
+    """
+    chosen = tuple(order.choices.get("pair", PAIRS))
+    fit = tuple(pair for pair in chosen if size.other is not None or PAIRS[pair][1] != "other")
+    if not fit:
+        raise ConfigError("pair", rule="needs --images: vectors have MLPs alone", received=", ".join(chosen))
+    if size.other is not None:
+        return fit, f"The other family's student is {model_name(size.other)}."
+    return fit, "Vectors have MLPs alone: the pair of another family, large-to-other, is left out."
+
+
 def trained(
     order: Order, title: str, words: Mapping[str, Any], problem: Problem, size: Size, pairs: Sequence[str]
 ) -> list[Setting]:
     """Train the pairs on a problem, teachers and students with seeds of their own, and measure them."""
-    models = {"small": size.small, "large": size.large}
+    models = {"small": size.small, "large": size.large, "other": size.other}
     needed = sorted({PAIRS[pair][0] for pair in pairs})
     teachers = train_teachers(order, title, words, problem, size, {name: models[name] for name in needed})
     students: dict[str, Any] = {

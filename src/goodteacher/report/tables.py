@@ -34,7 +34,7 @@ class Grid:
 
 def percent(estimate: Estimate | None, *, signed: bool = False) -> str:
     """Return an accuracy, or a difference of two, in percentage points with its interval's half-width."""
-    if estimate is None:
+    if estimate is None or math.isnan(estimate.mean):
         return "-"
     sign = "+" if signed else ""
     mean = f"{100 * estimate.mean:{sign}.2f}"
