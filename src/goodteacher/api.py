@@ -290,6 +290,14 @@ def _candidate(name: str, runs: Sequence[Run], spec: Named | None, problem: Prob
             seeds[seed] = Answers(Teaching("network", (run.id,), target_map=target_map), Store(run.root), run.targets)
         return candidate_of(name, seeds, runs[0].targets)
     place = pick_device(device)
+    for run in runs:
+        if (run.facts["classes"], tuple(run.facts["input_shape"])) != (problem.classes, problem.input_shape):
+            raise ConfigError(
+                f"run {run.id}",
+                rule=f"must fit the problem's {problem.classes} classes and inputs of shape {problem.input_shape}",
+                received=f"{run.facts['classes']} classes and {tuple(run.facts['input_shape'])}",
+                remedy="rank it on data like those it was trained on",
+            )
     if parse_map(target_map).views:
         raise ConfigError(
             "map", rule="that averages views needs the outputs saved with a run", received=_map_name(target_map)

@@ -98,8 +98,17 @@ def test_teaching_procedures_by_option(call):
     plain = [word for word in words if word not in ("--engine", "local")]  # the default engine is several processes
     code, out, _ = call("distill", "mlp", *plain, "--teacher", "auto", "--budget", 2)
     assert code == 0 and "picked before any student: 4 candidates from 2 trainings" in out
-    code, _, err = call("distill", "mlp", *words, "--teacher", "auto", "--with", "snapshots=2")
-    assert code == 2 and "--with: is for a teacher that is named" in err
+    for option, value, of in (
+        ("--with", "snapshots=2", "auto"),
+        ("--objective", "brier", "auto"),
+        ("--budget", 2, "mlp"),
+    ):
+        code, _, err = call("distill", "mlp", *words, "--teacher", of, option, value)
+        assert code == 2 and f"{option}: is for" in err and f"got --teacher {of}" in err
+    code, _, err = call("distill", "mlp", *words, "--teacher", "deadbeef")
+    assert (
+        code == 2 and "--teacher: must be a finished run in goodteacher-runs, a model, or auto, got 'deadbeef'" in err
+    )
     code, _, err = call("teach", "mlp", *words, "--with", "snapshot=2")
     assert code == 2 and "did you mean 'snapshots'" in err
 

@@ -51,6 +51,9 @@ class StoreError(GoodteacherError, OSError):
     """A run folder that cannot be read or written."""
 
 
+MOST_SHOWN = 40  # names in a message: more than there are models, fewer than a store has runs
+
+
 def suggest(name: str, options: Iterable[str]) -> str:
     """Return a remedy for a misspelt name: the nearest option, or all of them.
 
@@ -67,7 +70,10 @@ def suggest(name: str, options: Iterable[str]) -> str:
     """
     known = sorted(options)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"did you mean '{near[0]}'?" if near else f"choose one of: {', '.join(known)}"
+    if near:
+        return f"did you mean '{near[0]}'?"
+    more = f" and {len(known) - MOST_SHOWN} more" if len(known) > MOST_SHOWN + 1 else ""
+    return f"choose one of: {', '.join(known[:MOST_SHOWN] if more else known)}{more}"
 
 
 def check_choice(what: str, value: str, options: Iterable[str]) -> None:

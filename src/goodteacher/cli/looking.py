@@ -36,6 +36,7 @@ def rank(
 ) -> None:
     """Say which teacher will teach best, before any student is trained."""
     from goodteacher import api
+    from goodteacher.base.errors import ConfigError
     from goodteacher.data.sources import load
     from goodteacher.diagnose.ranking import DEFAULT, rank_candidates
     from goodteacher.diagnose.results import Results
@@ -46,6 +47,9 @@ def rank(
     place, _ = begin(device, "local")
     problem = load(data, root=root) if data else None
     studies = [Path(item) for item in what if (Path(item) / "plan.json").exists()]
+    for option, given in (("--map", maps), ("--data", data)):
+        if studies and given:
+            raise ConfigError(option, rule="is for runs", received=f"the study {studies[0]}", remedy="name its runs")
     named = _alike([_run_of(item, out, problem, place) for item in what if Path(item) not in studies])
     candidates = api.candidates(named, problem, maps=maps or (), device=place) if named else []
     for folder in studies:
@@ -78,6 +82,8 @@ def _run_of(item: str, out: Path, problem: Any, device: str) -> Any:
         if problem is None:
             raise ConfigError("--data", rule="must say what a file's network is scored on", received="nothing")
         return register(model, Path(file), problem, Store(out), device=device)
+    if (Path(item) / "runs").is_dir():
+        raise ConfigError("what to rank", rule="must be runs or a study's folder", received=f"the store {item}")
     return Store(Path(item).parent.parent if Path(item).is_dir() else out).run(Path(item).name)
 
 

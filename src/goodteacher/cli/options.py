@@ -18,6 +18,24 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"goodteacher {version('goodteacher')}")
+        raise typer.Exit
+
+
+@app.callback()
+def begin_app(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """Train the teacher your student needs: teachers ranked before any student, students distilled, honest statistics."""
+
+
 Out = Annotated[Path, typer.Option("--out", help="Folder of runs, studies and pages.")]
 Root = Annotated[Path, typer.Option("--root", help="Folder where data lie.")]
 Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="How many seeds.")]

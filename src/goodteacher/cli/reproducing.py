@@ -80,10 +80,20 @@ def reproduce(
     )
     command = shlex.join(["goodteacher", *sys.argv[1:]])
     folder = out / "reproduced" / name.replace("/", "-")
+    if (earlier := _command_of(folder)) not in (None, command):
+        console().print(f"Replaces the page of: {earlier}", markup=False, highlight=False, soft_wrap=True)
     page = write_finding(found, folder, source=row.source, budget=budget, command=command)
     _show(found, page)
     if as_json:
         print(json.dumps({**plain_finding(found, command), "page": str(page)}))
+
+
+def _command_of(folder: Path) -> str | None:
+    """Return the command that made the page in a folder, if there is one."""
+    try:
+        return str(json.loads((folder / "finding.json").read_text(encoding="utf-8"))["command"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _list_all(*, as_json: bool) -> None:
@@ -106,7 +116,7 @@ def _show(found: Finding, page: Path) -> None:
     screen = console()
     for grid in found.grids:
         tables.show(grid, screen)
-    screen.print(f"\n{found.claim}\n{found.verdict}\n", markup=False, highlight=False)
+    screen.print(f"\nThe claim: {found.claim}\nFound here: {found.verdict}\n", markup=False, highlight=False)
     for line in found.departures:
         screen.print(f"Departure: {line}", markup=False, highlight=False)
     screen.print(f"Page: {page}", markup=False, highlight=False, soft_wrap=True)

@@ -224,13 +224,15 @@ def distill(
         str, typer.Option("--method", help="What carries the teacher over: kd, dkd, crd + kd, ...")
     ] = "kd",
     objective: Annotated[
-        str, typer.Option("--objective", help="Of a teacher that is trained first.")
-    ] = "cross_entropy",
+        str | None, typer.Option("--objective", help="Of a teacher that is trained first; cross_entropy by default.")
+    ] = None,
     target_map: Annotated[
         str | None, typer.Option("--map", help="What is done to the teacher's outputs: temperature, ...")
     ] = None,
     keep: Annotated[str, typer.Option("--keep", help="Of the student: last, best_brier, ...")] = "last",
-    budget: Annotated[int, typer.Option("--budget", help="With auto: how many teachers to train.", min=1)] = 4,
+    budget: Annotated[
+        int | None, typer.Option("--budget", help="With auto: how many teachers to train; 4 by default.", min=1)
+    ] = None,
     candidate: Annotated[
         str | None, typer.Option("--candidate", help="With auto: the teachers' model; the student's own by default.")
     ] = None,
@@ -258,16 +260,14 @@ def distill(
         "seeds": seeds,
     }
     _override(values, changes, epochs=epochs, precision=precision)
+    named = {"--with": procedures, "--map": target_map, "--objective": objective}
+    _refuse(named if teacher == ["auto"] else {"--budget": budget, "--candidate": candidate}, teacher)
     if teacher == ["auto"]:
         from goodteacher.automatic import choose_teacher
-        from goodteacher.base.errors import ConfigError
 
-        if procedures or target_map:
-            given = "--with" if procedures else "--map"
-            raise ConfigError(given, rule="is for a teacher that is named", received="--teacher auto, which chooses")
         place, engine = begin(device, engine)
         choice = choose_teacher(
-            candidate or student, values, budget=budget, out=out, device=place, engine=engine, workers=workers,
+            candidate or student, values, budget=budget or 4, out=out, device=place, engine=engine, workers=workers,
             console=console(), quiet=quiet,
         )  # fmt: skip
         values = choice.study
@@ -280,14 +280,34 @@ def distill(
     _run_values(values, out, device, engine, workers, quiet, as_json)
 
 
+def _refuse(options: dict[str, Any], teacher: list[str]) -> None:
+    """Raise for options that `--teacher auto` alone, or a named teacher alone, can take."""
+    from goodteacher.base.errors import ConfigError
+
+    rule = "is for a teacher that is named" if teacher == ["auto"] else "is for --teacher auto"
+    for option, given in options.items():
+        if given:
+            raise ConfigError(option, rule=rule, received=f"--teacher {' '.join(teacher)}")
+
+
 def _teachers(
-    given: list[str], objective: str, target_map: str | None, procedures: list[str] | None, store: Any
+    given: list[str], objective: str | None, target_map: str | None, procedures: list[str] | None, store: Any
 ) -> dict[str, Any]:
     """Return the teacher arms of `distill`: one, or several with their ensemble."""
+    from goodteacher.base.errors import ConfigError, suggest
+    from goodteacher.models.custom import is_custom
+    from goodteacher.models.table import MODELS
+
     arms: dict[str, Any] = {}
     for i, text in enumerate(given):
         is_run = store.has(Path(text).name)
-        arms[f"teacher{i + 1}"] = {"run": Path(text).name} if is_run else {"model": text, "objective": objective}
+        if not is_run and text not in MODELS and not is_custom(text):
+            rule = f"must be a finished run in {store.root}, a model, or auto"
+            raise ConfigError("--teacher", rule=rule, received=repr(text), remedy=suggest(text, [*MODELS, "auto"]))
+        if is_run and objective is not None:
+            raise ConfigError("--objective", rule="is for a teacher that is trained first", received=f"the run {text}")
+        model = {"model": text, "objective": objective or "cross_entropy"}
+        arms[f"teacher{i + 1}"] = {"run": Path(text).name} if is_run else model
     if len(given) == 1:
         return {"teacher": _arm({**arms["teacher1"], "map": target_map}, procedures)}
     return {**arms, "teacher": _arm({"ensemble": {"of": list(arms)}, "map": target_map}, procedures)}

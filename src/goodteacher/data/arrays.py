@@ -110,10 +110,12 @@ def npz_problem(
             # An extra column may be huge, or of a kind that only unpickling would read, so it is left alone.
             arrays = {key: file[key] for key in keys if key in (*_KNOWN, labels_key, _CONFIDENCE)}
     except (OSError, ValueError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        # What numpy says of a file that is no archive recommends to unpickle it.
+        reason = "no archive of arrays" if "pickle" in str(error) else str(error)
         raise DataError(
             f"'{path}'",
             rule="must be an .npz file of plain arrays",
-            received=f"{type(error).__name__}: {error}",
+            received=f"{type(error).__name__}: {reason}",
             remedy="write it again with numpy.savez",
         ) from error
     _check_keys(keys, labels_key)
@@ -137,7 +139,12 @@ def _check_keys(keys: Iterable[str], labels_key: str) -> None:
         raise DataError(f"array '{key}'", rule="must have a known name", remedy=suggest(key, _KNOWN))
     for key in _REQUIRED:
         if key not in keys:
-            raise DataError(f"array '{key}'", rule="is required", received=f"only {', '.join(keys) or 'nothing'}")
+            raise DataError(
+                f"array '{key}'",
+                rule=f"is required, as are {', '.join(_REQUIRED)}",
+                received=f"only {', '.join(keys) or 'nothing'}",
+                remedy="add it under this name",
+            )
     for kind in ("x", "y", "p", "votes"):
         if f"{kind}_val" in keys and not {"x_val", "y_val"} <= set(keys):
             raise DataError(

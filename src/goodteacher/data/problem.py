@@ -81,7 +81,7 @@ class Problem:
                 f"training split of '{self.name}'",
                 rule="needs at least one example of every class",
                 received=f"none of: {names}",
-                remedy="drop the class or give it examples",
+                remedy="number classes from 0, drop the class, or give it examples",
             )
 
     @property

@@ -222,6 +222,8 @@ class Results:
     def predictors(self) -> dict[str, Estimate]:
         """Rank correlation of each predictor with student accuracy over teacher arms; positive means it predicts."""
         points = self.points
+        if not points.empty:  # against its own mean, a student of one teacher tells nothing
+            points = points[points.groupby("student")["teacher"].transform("nunique") > 1]
         if points.empty:
             return {}
         # Students of different kinds differ in level: each is compared with its own mean.

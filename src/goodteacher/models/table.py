@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from goodteacher.base.errors import ConfigError, check_choice, suggest
+from goodteacher.base.errors import ConfigError, GoodteacherError, check_choice, suggest
 from goodteacher.models.custom import custom_factory, is_custom
 from goodteacher.models.mlp import MLP
 from goodteacher.models.mobilenet import MobileNetV1, MobileNetV2
@@ -130,7 +130,34 @@ def build_model(name: str, *, classes: int, input_shape: tuple[int, ...], **opti
         given["input_shape"] = input_shape
     if "channels" in parameters:
         given["channels"] = input_shape[0]
-    model = row.build(classes=classes, **given)
+    model = (
+        _built(name, row.build, {"classes": classes, **given})
+        if is_custom(name)
+        else row.build(classes=classes, **given)
+    )
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model '{name}'", rule="must be a torch.nn.Module", received=type(model).__name__)
     return model
+
+
+def _built(name: str, build: Callable[..., nn.Module], given: dict[str, Any]) -> nn.Module:
+    """Call a user's own function, and say in one sentence what is wrong with it."""
+    try:
+        inspect.signature(build).bind(**given)
+    except TypeError as error:
+        raise ConfigError(
+            f"model '{name}'",
+            rule="must be a function of 'classes', and of 'input_shape' or 'channels' if it wants them",
+            received=f"{inspect.signature(build)}: {error}",
+        ) from None
+    try:
+        return build(**given)
+    except GoodteacherError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"model '{name}'",
+            rule="must build",
+            received=f"{type(error).__name__}: {error}",
+            remedy="call it yourself first",
+        ) from error

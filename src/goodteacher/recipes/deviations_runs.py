@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import Tensor
 
-from goodteacher.base.errors import ConfigError
 from goodteacher.data.problem import Problem
 from goodteacher.data.sources import load
 from goodteacher.diagnose.deviation import LEAST, Deviation, deviation
@@ -94,7 +93,7 @@ def problems_of(order: Order) -> tuple[str, ...]:
     """
     chosen = order.choices.get("problem") or (("images",) if order.images is not None else tuple(WORDS))
     if order.images is None and ("images" in chosen or order.budget == "paper"):
-        raise ConfigError("--images", rule="must say where pictures are", received="nothing")
+        order.need_pictures()
     return chosen
 
 

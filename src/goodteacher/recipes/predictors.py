@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from goodteacher.base.errors import ConfigError
 from goodteacher.diagnose.predictors import (
     Cases,
     Judged,
@@ -125,7 +124,7 @@ def predictors(order: Order) -> Finding:
     """Run the study on every problem chosen, and judge every quantity on it."""
     chosen = order.choices.get("problem") or (*VECTORS, *(["images"] if order.images else []))
     if "images" in chosen and order.images is None:
-        raise ConfigError("--images", rule="must say where pictures are", received="nothing")
+        order.need_pictures()
     cases: list[Cases] = []
     for name in chosen:
         seeds = order.seeds or SEEDS[order.budget]

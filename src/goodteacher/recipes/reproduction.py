@@ -22,6 +22,9 @@ Budget = Literal["minutes", "hours", "paper"]
 BUDGETS: tuple[Budget, ...] = ("minutes", "hours", "paper")
 
 
+PICTURES = "give an .npz file, a folder, or cifar10 or cifar100 after goodteacher fetch"
+
+
 @dataclass(frozen=True)
 class Order:
     """How a reproduction is to be run.
@@ -56,6 +59,11 @@ class Order:
     console: Console | None = None
     quiet: bool = False
 
+    def need_pictures(self) -> None:
+        """Raise `ConfigError` if no image data are given."""
+        if self.images is None:
+            raise ConfigError("--images", rule="must say where pictures are", received="nothing", remedy=PICTURES)
+
     @property
     def pictures(self) -> dict[str, Any]:
         """The image data in a study's words.
@@ -63,8 +71,7 @@ class Order:
         Raises:
             ConfigError: if none are given.
         """
-        if self.images is None:
-            raise ConfigError("--images", rule="must say where pictures are", received="nothing")
+        self.need_pictures()
         return {"name": self.images, "root": str(self.root), **self.loading}
 
     def say(self, text: str) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from goodteacher.base.errors import ConfigError
 from goodteacher.diagnose.results import Results
 from goodteacher.recipes import reading
 from goodteacher.recipes.published import BENCHMARK, LIGHT
@@ -72,7 +71,7 @@ def size_of(order: Order) -> Size:
         ConfigError: if a budget above ``minutes`` has no pictures.
     """
     if order.images is None and order.budget != "minutes":
-        raise ConfigError("--images", rule="must say where pictures are", received="nothing")
+        order.need_pictures()
     size = DIGITS if order.images is None else PICTURES[order.budget]
     return replace(size, epochs=order.epochs or size.epochs, seeds=order.seeds or size.seeds)
 
@@ -222,7 +221,7 @@ def table(order: Order) -> Finding:
     size = size_of(order)
     names = order.choices.get("pair") or (tuple(PAIRS) if order.budget == "paper" else ())
     if names and order.images is None:
-        raise ConfigError("--images", rule="must say where pictures are", received="nothing")
+        order.need_pictures()
     pairs = {name: PAIRS[name] for name in names} or {"small": (size.teacher, size.student)}
     words, problem = reading.problem_of(order, size.per_class)
     grids, said, gains, data = [], [], {}, {}

@@ -42,14 +42,19 @@ def _ranking(results: Results) -> str:
     tied = [r.name for r in others if r.tied]
     if not others:
         return f"There is one teacher, '{best.name}'."
+    n = (
+        f"n = {best.seeds}"
+        if best.seeds > 1
+        else "n = 1: of one training each, and another seed may order them otherwise"
+    )
     if tied:
         return (
             f"Before any student was trained, '{best.name}' had the lowest calibrated Brier score on validation, not to be told "
-            f"apart from {_join(tied)} (n = {best.seeds})."
+            f"apart from {_join(tied)} ({n})."
         )
     return (
         f"Before any student was trained, '{best.name}' had the lowest calibrated Brier score on validation, ahead of every "
-        f"other teacher (n = {best.seeds})."
+        f"other teacher ({n})."
     )
 
 
@@ -88,9 +93,13 @@ def _against_alone(student: str, rows: list[StudentRow]) -> str:
         ]
         if found:
             parts.append(f"{word} was shown for {_join(found)}")
+    alone = [r.to_alone for r in rows if r.to_alone is not None]
+    if not parts and all(e.n == 1 for e in alone):
+        measured = ", ".join(f"{100 * e.mean:+.2f}" for e in alone)
+        return f"Taught as '{student}' or alone: one seed cannot show a difference (measured {measured} points); take 3 or more."
     if not parts:
-        return f"Against '{student}' trained alone, no difference was shown for any teacher."
-    return f"Against '{student}' trained alone, {' and '.join(parts)}."
+        return f"Taught as '{student}' or alone: no difference was shown for any teacher."
+    return f"Taught as '{student}' against alone: {' and '.join(parts)}."
 
 
 # Fewer teachers than this leave a bootstrap of ranks that only looks narrow.

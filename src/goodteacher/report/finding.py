@@ -84,7 +84,7 @@ def write_finding(finding: Finding, folder: Path, *, source: str, budget: str, c
     write_markdown(
         folder / "README.md",
         finding.name,
-        (f"{source} · budget {budget}", finding.claim, f"**{finding.verdict}**"),
+        (f"{source} · budget {budget}", f"The claim: {finding.claim}", f"**Found here:** {finding.verdict}"),
         finding.grids,
         finding.charts,
         (

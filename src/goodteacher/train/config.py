@@ -38,7 +38,8 @@ def validate(kind: type[M], values: Mapping[str, Any], where: str) -> M:
         return kind.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
-        path = ".".join(str(p) for p in (where, *first["loc"]) if str(p))
+        # Where a value may be of several types, pydantic names the type it tried last: no key of the user's.
+        path = ".".join(str(p) for p in (where, *first["loc"]) if str(p) and "[" not in str(p))
         if first["type"] == "extra_forbidden":
             key = str(first["loc"][-1])
             known = _fields_at(kind, first["loc"][:-1])
