@@ -182,3 +182,10 @@ def test_trusted_values_nest_and_end_with_an_error():
         assert values_are_trusted()
         raise KeyError
     assert not values_are_trusted()
+
+
+def test_of_very_many_names_a_few_are_shown():
+    few, many = (suggest("zzz", [f"run{k:03}" for k in range(count)]) for count in (40, 500))
+    assert (
+        few.endswith("run039") and many.startswith("choose one of: run000, ") and many.endswith("run039 and 460 more")
+    )

@@ -79,8 +79,20 @@ def test_rank_takes_any_mixture(call, study, tmp_path):
     with (tmp_path / "card.csv").open() as file:
         assert len(file.readlines()) == 4
     assert "secondary_deviation" in out
+    for option in ("--map", "--data"):
+        code, _, err = call("rank", "goodteacher-runs/studies/study", option, "digits")
+        assert code == 2 and f"{option}: is for runs, got the study" in err
+    code, _, err = call("rank", "goodteacher-runs")
+    assert code == 2 and "got the store goodteacher-runs" in err
+    code, _, err = call("rank", runs[0], "--data", "gaussian")
+    assert code == 2 and "must fit the problem's 3 classes" in err and err.count("\n") == 1
     code, _, err = call("rank", runs[0], "--by", "calibrated_bier")
     assert code == 2 and "did you mean 'calibrated_brier'" in err
+
+
+def test_the_version(call):
+    code, out, _ = call("--version")
+    assert code == 0 and out.startswith("goodteacher 0.")
 
 
 def test_teaching_procedures_by_option(call):

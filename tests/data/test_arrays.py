@@ -110,7 +110,10 @@ def test_extra_columns_are_ignored():
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({k: v for k, v in vectors().items() if k != "y_test"}, "array 'y_test': is required, got only x_train"),
+        (
+            {k: v for k, v in vectors().items() if k != "y_test"},
+            "array 'y_test': is required, as are x_train, y_train, x_test, y_test, got only x_train",
+        ),
         (vectors(p_val=np.ones((2, 2)) / 2), "array 'p_val': needs both x_val and y_val"),
         (vectors(x_val=np.ones((2, 3))), "array 'x_val': needs both"),
         (vectors(y_train=np.arange(19) % 2), "must have the same length, got 20 and 19"),

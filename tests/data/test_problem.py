@@ -160,7 +160,7 @@ def test_splits_that_do_not_fit(part, text):
 def test_every_class_needs_a_training_example():
     labels = torch.zeros(12, dtype=torch.int64)
     with pytest.raises(
-        DataError, match="needs at least one example of every class, got none of: bee, cat; drop the class"
+        DataError, match="needs at least one example of every class, got none of: bee, cat; number classes from 0"
     ):
         problem(train=split().with_labels(labels, None))
     problem(test=split(9).with_labels(labels[:9], None))
@@ -174,3 +174,7 @@ def test_from_arrays():
     assert (len(given.train), len(given.validation)) == (20, 6)
     truth = np.full((4, 2), 0.5, "f4")
     assert Problem.from_arrays(x, y, x[:4], y[:4], p_test=truth).knows_truth
+
+
+def test_a_problem_shows_itself_in_a_line():
+    assert repr(problem()) == f"Problem({problem().describe()})" and "\n" not in repr(problem())

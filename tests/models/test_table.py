@@ -155,3 +155,17 @@ def test_vectors_are_for_the_mlp() -> None:
     with pytest.raises(ConfigError, match="takes images"):
         build_model("vgg8", classes=2, input_shape=(30,))
     assert build_model("mlp", classes=2, input_shape=(30,))(torch.zeros(4, 30)).shape == (4, 2)
+
+
+def test_what_is_wrong_with_a_function_of_the_users_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "odd_nets.py").write_text(
+        "def narrow(n): ...\ndef broken(classes): raise ValueError('no such width')\ndef text(classes): return 'net'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, said in (
+        ("narrow", r"must be a function of 'classes'.*got \(n\)"),
+        ("broken", "must build, got ValueError: no such width; call it yourself first"),
+        ("text", "must be a torch.nn.Module, got str"),
+    ):
+        with pytest.raises(ConfigError, match=f"model 'odd_nets:{name}': {said}"):
+            build_model(f"odd_nets:{name}", classes=3, input_shape=(4,))

@@ -48,8 +48,10 @@ def rank(
     problem = load(data, root=root) if data else None
     studies = [Path(item) for item in what if (Path(item) / "plan.json").exists()]
     for option, given in (("--map", maps), ("--data", data)):
-        if studies and given:
+        if studies and given and len(studies) == len(what):
             raise ConfigError(option, rule="is for runs", received=f"the study {studies[0]}", remedy="name its runs")
+        if studies and given:
+            console().print(f"{option} is for the runs; a study's arms are ranked as they are", markup=False)
     named = _alike([_run_of(item, out, problem, place) for item in what if Path(item) not in studies])
     candidates = api.candidates(named, problem, maps=maps or (), device=place) if named else []
     for folder in studies:

@@ -84,6 +84,9 @@ class Problem:
                 remedy="number classes from 0, drop the class, or give it examples",
             )
 
+    def __repr__(self) -> str:
+        return f"Problem({self.describe()})"  # not the tensors
+
     @property
     def classes(self) -> int:
         """Number of classes C."""
