@@ -39,7 +39,7 @@ MAY_IMPORT = {
         "api",
         "automatic",
     },
-    "cli": {"base", "data", "study", "train", "diagnose", "report", "api", "automatic", "recipes"},
+    "cli": {"base", "data", "models", "study", "train", "diagnose", "report", "api", "automatic", "recipes"},
     "__main__": {"cli"},
     "__init__": set(),
 }
