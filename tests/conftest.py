@@ -1,6 +1,7 @@
 """One torch thread a process: two spinning OpenMP teams on a busy machine are 10 to 50 times slower."""
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -9,6 +10,9 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+
+# A gate started in the background of a script inherits an ignored Ctrl-C, and the tests of Ctrl-C would wait for one in vain.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
