@@ -5,6 +5,7 @@ from goodteacher.data.sources import SOURCES
 from goodteacher.methods.table import METHODS
 from goodteacher.models.table import MODELS
 from goodteacher.report.listing import KINDS, listing
+from goodteacher.study.run import Run
 from goodteacher.teachers.table import OBJECTIVES
 from goodteacher.teachers.targets import MAPS
 
@@ -50,8 +51,15 @@ def test_runs_of_a_store(digits_study, tmp_path):
     store = digits_study.folder.parent.parent
     grid = listing("runs", out=store)
     assert {r[0] for r in grid.rows} == set(digits_study.plan.runs) and len(grid.rows) == 27
-    shown = {(kind, model, loss) for _, kind, model, loss, _ in grid.rows}
-    assert {("teacher", "mlp", "brier"), ("student", "mlp", "kd"), ("student", "mlp", "none")} <= shown
+    shown = {row[1:6] for row in grid.rows}
+    for kind, loss in (("teacher", "brier"), ("student", "kd"), ("student", "none")):
+        assert (kind, "mlp", loss, "digits", "2") in shown
+    teachers = {row[0] for row in grid.rows if row[1] == "teacher"}
+    assert {row[7] for row in grid.rows if row[3] == "kd"} <= teachers and {row[7] for row in grid.rows[:12]} == {"-"}
+    for row in grid.rows:
+        run = Run(store / "runs" / row[0])
+        (kept,) = (event for event in run.records if event["epoch"] == run.result["epoch"])
+        assert row[8] == f"{100 * kept['validation']['accuracy']:.1f}"
     assert listing("runs", out=tmp_path / "none").rows == ()
 
 

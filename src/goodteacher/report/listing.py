@@ -69,11 +69,27 @@ def listing(what: str, model: str | None = None, out: Path = Path("goodteacher-r
 
 
 def _runs(out: Path) -> Grid:
+    columns = ("run", "kind", "model", "loss", "data", "epochs", "seed", "taught by", "accuracy %")
     rows = []
     for run in (Run(path) for path in Store(out).runs()):
-        model, loss = next(iter(run.spec["model"])), " + ".join(run.spec["loss"])
-        rows.append((run.id, str(run.spec["kind"]), model, loss, str(run.spec["seed"])))
-    return Grid(f"Finished runs in {out}", ("run", "kind", "model", "loss", "seed"), tuple(rows))
+        spec, kept = run.spec, next((r for r in run.records if r["epoch"] == run.result["epoch"]), {})
+        accuracy = kept.get("validation", {}).get("accuracy")
+        rows.append(
+            (
+                run.id,
+                str(spec["kind"]),
+                next(iter(spec["model"])),
+                " + ".join(spec["loss"]),
+                str(run.facts["name"]),
+                str(spec["recipe"]["epochs"]),
+                str(spec["seed"]),
+                ", ".join(spec["teaching"]["runs"]) if spec["teaching"] else "-",
+                "-" if accuracy is None else f"{100 * accuracy:.1f}",
+            )
+        )
+    # Teachers before students, what differs by its seed alone side by side.
+    rows.sort(key=lambda row: (row[1] != "teacher", row[4], row[2], row[3], int(row[5]), int(row[6])))
+    return Grid(f"Finished runs in {out}", columns, tuple(rows), "accuracy: on validation, of the checkpoint kept")
 
 
 def _models() -> Grid:
