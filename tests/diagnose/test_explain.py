@@ -138,3 +138,16 @@ def test_the_conclusion_says_who_wins_and_where():
     assert "right on 30 examples where its teacher is wrong and wrong on 0" in said and "+50.00 points" in said
     assert "told apart" in said and "better than its teacher on one (Holm" in said and "worse" not in said
     assert binomtest(30, 30).pvalue < 0.05
+
+
+def test_the_conclusion_gives_exaggeration_beside_what_the_exchange_of_roles_shows():
+    generator = torch.Generator().manual_seed(2)
+    teacher = 2 * torch.randn(600, 3, generator=generator)
+    part = Part("test", teacher, 0.5 * teacher, teacher.argmax(1))  # softer everywhere, so it never is the surer one
+    found = explain(part, ("a", "b", "c"))
+    assert found.deviations["log_odds"]["all"].underfit.mean == 1 and found.exchanged.overfit.mean == 1
+    said = conclusion_of([found])
+    where = "less sure on 100% of the third where its teacher is least sure, 0% with the roles exchanged"
+    assert f"it underfits low-confidence points ({where})." in said and "surer on" not in said
+    back = conclusion_of([explain(Part("test", 0.5 * teacher, teacher, teacher.argmax(1)), ("a", "b", "c"))])
+    assert "surer on 100% of the third where its teacher is most sure, 0% with the roles exchanged" in back

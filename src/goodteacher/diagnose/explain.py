@@ -249,6 +249,22 @@ def answered(name: str, student: FrozenTeacher, teacher: FrozenTeacher, batches:
     return Part(name, teacher_logits, student_logits, labels)
 
 
+def _deviates(seen: Deviation, exchanged: Deviation | None) -> str:
+    """Say which confidences are exaggerated, in what share, and how much of it the teacher shows against the student."""
+    sides = (
+        (seen.underfits_low, "less sure", "least", "underfit"),
+        (seen.overfits_high, "surer", "most", "overfit"),
+    )
+    shares = []
+    for holds, word, where, share in sides:
+        if holds:
+            back = "" if exchanged is None else f", {getattr(exchanged, share).mean:.0%} with the roles exchanged"
+            shares.append(
+                f"{word} on {getattr(seen, share).mean:.0%} of the third where its teacher is {where} sure{back}"
+            )
+    return f"it {seen.words} ({'; '.join(shares)})" if shares else seen.words
+
+
 def conclusion_of(explanations: Sequence[Explanation]) -> str:
     """Return in words what the explanations of a run say, the last of them in full."""
     said = []
@@ -256,7 +272,9 @@ def conclusion_of(explanations: Sequence[Explanation]) -> str:
         seen = e.deviations.get("log_odds", {}).get("all")
         if seen is not None:
             share = f"{e.fidelity.agreement.mean:.1%} of {seen.points} examples"
-            said.append(f"On {e.part.name} the student agrees with its teacher on {share}; {seen.words}.")
+            said.append(
+                f"On {e.part.name} the student agrees with its teacher on {share}; {_deviates(seen, e.exchanged)}."
+            )
     last = explanations[-1]
     c = last.contest
     told = "told apart" if c.p < 0.05 else "not told apart"
