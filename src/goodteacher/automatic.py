@@ -28,7 +28,7 @@ from goodteacher.study.plan import plan_study
 from goodteacher.study.spec import Named, StudySpec, expanded_teachers, parse_study
 from goodteacher.study.store import Store
 
-# What is tried, in this order, as far as the budget goes; evidence/predictors.json has how each taught.
+# What is tried, in this order, as far as the budget goes; docs/predictors.md has how each taught.
 OBJECTIVES_TRIED = (
     "cross_entropy",
     "brier",
