@@ -1,7 +1,8 @@
-"""Every finding that a test makes must have figures that can be drawn."""
+"""Every finding that a test makes must have figures that can be drawn; coloured pictures that several recipes read."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import vl_convert
 
@@ -18,3 +19,19 @@ def figures_can_be_drawn(monkeypatch):
             vl_convert.vegalite_to_vega(spec)  # raises for a field or an expression that cannot be read
 
     monkeypatch.setattr(Finding, "__init__", checked)
+
+
+@pytest.fixture(scope="session")
+def coloured(tmp_path_factory):
+    """An .npz file of 16x16 pictures of 10 classes, one colour a class, with noise."""
+    draws = np.random.default_rng(0)
+    colours = draws.integers(0, 255, size=(10, 1, 1, 3))
+
+    def part(n):
+        y = np.arange(n) % 10
+        return np.clip(colours[y] + draws.normal(0, 40, size=(n, 16, 16, 3)), 0, 255).astype(np.uint8), y
+
+    (a, b), (c, d) = part(300), part(80)
+    path = tmp_path_factory.mktemp("pictures") / "coloured.npz"
+    np.savez(path, x_train=a, y_train=b, x_test=c, y_test=d, votes_train=np.eye(10)[b] * 3)
+    return path

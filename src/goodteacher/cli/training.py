@@ -250,15 +250,7 @@ def distill(
     as_json: Json = False,
 ) -> None:
     """Train a student from a teacher, and the same student alone beside it."""
-    values: dict[str, Any] = {
-        "name": f"distill-{_slug(data)}-{_slug('-'.join(t[:16] for t in teacher))}-{_slug(student)}-{_slug(method)}",
-        "problem": {"name": data, "root": str(root)},
-        "students": {
-            "alone": {"model": student, "method": "none", "keep": keep},
-            _slug(method): {"model": student, "method": method, "keep": keep},
-        },
-        "seeds": seeds,
-    }
+    values = _distilling(student, method, keep, data, root, teacher, seeds)
     _override(values, changes, epochs=epochs, precision=precision)
     named = {"--with": procedures, "--map": target_map, "--objective": objective}
     _refuse(named if teacher == ["auto"] else {"--budget": budget, "--candidate": candidate}, teacher)
@@ -278,6 +270,21 @@ def distill(
         for arm in values["students"].values():
             arm["taught_by"] = ["teacher"] if arm["method"] != "none" else []
     _run_values(values, out, device, engine, workers, quiet, as_json)
+
+
+def _distilling(
+    student: str, method: str, keep: str, data: str, root: Path, teacher: list[str], seeds: int | None
+) -> dict[str, Any]:
+    """Return the study of `distill`, but for its teachers."""
+    return {
+        "name": f"distill-{_slug(data)}-{_slug('-'.join(t[:16] for t in teacher))}-{_slug(student)}-{_slug(method)}",
+        "problem": {"name": data, "root": str(root)},
+        "students": {
+            "alone": {"model": student, "method": "none", "keep": keep},
+            _slug(method): {"model": student, "method": method, "keep": keep},
+        },
+        "seeds": seeds,
+    }
 
 
 def _refuse(options: dict[str, Any], teacher: list[str]) -> None:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from goodteacher.recipes import deviations, humans, mse_small, mse_tables, mse_theorem, mse_toy, ptloss, soteacher
+from goodteacher.recipes import (
+    deviations,
+    humans,
+    mse_binary,
+    mse_few_labels,
+    mse_tables,
+    mse_theorem,
+    mse_toy,
+    ptloss,
+    soteacher,
+)
 from goodteacher.recipes.predictors import VECTORS, predictors
 from goodteacher.recipes.reproduction import Reproduction
 
@@ -16,7 +26,8 @@ REPRODUCTIONS: dict[str, Reproduction] = {
     **mse_toy.ROWS,
     **mse_theorem.ROWS,
     **mse_tables.ROWS,
-    **mse_small.ROWS,
+    **mse_few_labels.ROWS,
+    **mse_binary.ROWS,
     **soteacher.ROWS,
     **ptloss.ROWS,
     **deviations.ROWS,
