@@ -104,6 +104,8 @@ def test_what_is_not_finished_is_a_dash():
     grid = cell_grid("t", [cell("a", "kd", [0.5], [0.6]), Cell("a", "at", "net", (58.58, 59.63), starred=True)])
     assert grid.rows[0][5:8] == ("50.00", "60.00", "+10.00") and grid.rows[0][-1] == "1"
     assert grid.rows[1][2:] == ("58.58*", "59.63", "+1.05", "-", "-", "-", "-", "0")
+    lacking = cell_grid("t", [cell("a", "kd", [0.5, 0.6], [0.6])]).rows[0]
+    assert lacking[7] == "+10.00" and lacking[-1] == "1 of 2"  # one pair, though two seeds of a column are there
     drawn = json.loads(chart([cell("a", "kd", [0.5, 0.6], [0.6, 0.8])]))
     (rows,) = drawn["datasets"].values()
     assert [(r["source"], round(r["gain"], 6)) for r in rows] == [("measured", 15.0), ("published", 0.5)]

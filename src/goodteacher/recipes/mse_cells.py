@@ -213,10 +213,11 @@ def cell_grid(title: str, cells: Sequence[Cell], note: str = "") -> Grid:
         printed = ["-" if value is None else f"{value:.2f}" for value in cell.published]
         gain, published = cell.gain, cell.published_gain
         tested = f"{number(gain.p)} / {number(p)}" if gain else "-"
-        n = max((len(found) for found in cell.measured.values()), default=0)
+        n, pairs = max((len(found) for found in cell.measured.values()), default=0), len(cell.differences)
         rows.append((
             cell.setting, cell.method, printed[0] + "*" * cell.starred, printed[1],
-            "-" if published is None else f"{published:+.2f}", *means, percent(gain, signed=True), tested, str(n),
+            "-" if published is None else f"{published:+.2f}", *means, percent(gain, signed=True), tested,
+            f"{pairs} of {n}" if 0 < pairs < n else str(n),
         ))  # fmt: skip
     columns = (
         "setting", "method", "published: CE", "MSE", "gain", "measured: CE", "Brier", "Brier - CE", "p exact / Holm", "n",
@@ -224,8 +225,8 @@ def cell_grid(title: str, cells: Sequence[Cell], note: str = "") -> Grid:
     told = (
         "Test accuracy in percent by the teacher's loss; ± is half a 95% t interval over n seeds, of the difference "
         "paired by "
-        "seed. p exact: sign flips; Holm: paired t test corrected for all rows of this table. -: not finished, or not "
-        "printed."
+        "seed. p exact: sign flips; Holm: paired t test corrected for all rows of this table. n: pairs, of seeds finished. "
+        "-: not finished, or not printed."
     )
     return Grid(title, columns, tuple(rows), f"{told} {note}".strip())
 

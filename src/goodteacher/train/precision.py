@@ -54,7 +54,8 @@ def step_seconds(model: nn.Module, inputs: Tensor, precision: Precision, repeats
 def choose_precision(model: nn.Module, inputs: Tensor) -> tuple[Precision, dict[str, float]]:
     """Return the faster precision for a network, and the seconds a step that say so.
 
-    bf16 must win by a tenth: a tie is no reason to compute with 8 bits.
+    bf16 must win by a quarter: less is within the noise of a shared machine and no reason to compute with 8 bits, in which layers
+    of one or two channels can diverge (`mobilenetv2_0.1` at its published rate does).
 
     Args:
         model: the network.
@@ -66,4 +67,4 @@ def choose_precision(model: nn.Module, inputs: Tensor) -> tuple[Precision, dict[
     if not any(isinstance(m, nn.Conv1d | nn.Conv2d) for m in model.modules()) and not inputs.is_cuda:
         return "fp32", {}  # small matrix products: autocast only adds casts
     times = {p: step_seconds(model, inputs, p) for p in ("fp32", "bf16")}
-    return ("bf16" if times["bf16"] < 0.9 * times["fp32"] else "fp32"), times
+    return ("bf16" if times["bf16"] < 0.75 * times["fp32"] else "fp32"), times
