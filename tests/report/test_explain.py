@@ -65,9 +65,9 @@ def test_augmented_training_examples_are_apart(tmp_path):
 
 
 def test_only_so_many_training_examples_are_looked_at(results, monkeypatch):
-    monkeypatch.setattr(page, "MOST", 600)
+    monkeypatch.setattr(page, "MOST", 1000)
     (part,), said = data_parts(taught(results), digits_problem())
-    assert len(part.labels) == 512 and any("drawn at random" in line for line in said)
+    assert len(part.labels) == 1000 and any("drawn at random" in line for line in said)
 
 
 def test_every_split_is_explained_where_the_data_are_there(explained):

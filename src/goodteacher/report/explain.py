@@ -118,7 +118,7 @@ def data_parts(run: Run, problem: Problem, device: str = "cpu") -> tuple[list[Pa
     parts = []
     for name, augmentation in kinds.items():
         loader = Loader(
-            problem, batch_size=512, seed=run.spec["seed"], augmentation=augmentation, views=views, device=device
+            problem, batch_size=500, seed=run.spec["seed"], augmentation=augmentation, views=views, device=device
         )
         parts.append(answered(name, student, teacher, _batches(loader)))
     return parts, said
@@ -126,6 +126,7 @@ def data_parts(run: Run, problem: Problem, device: str = "cpu") -> tuple[list[Pa
 
 def _batches(loader: Loader) -> Iterator[Batch]:
     """Yield the first epoch, or as many batches of it as hold enough examples."""
+    # MOST is a multiple of the batch, so no example of a smaller problem is left out but a last one by itself.
     batches = (loader.batch(step) for step in range(loader.steps_per_epoch))
     return itertools.islice(batches, max(1, MOST // loader.batch_size))
 
