@@ -22,16 +22,26 @@ def figures_can_be_drawn(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def coloured(tmp_path_factory):
-    """An .npz file of 16x16 pictures of 10 classes, one colour a class, with noise."""
-    draws = np.random.default_rng(0)
-    colours = draws.integers(0, 255, size=(10, 1, 1, 3))
+def paint(tmp_path_factory):
+    """Return a function that writes an .npz file of 16x16 pictures, one colour a class, with noise."""
 
-    def part(n):
-        y = np.arange(n) % 10
-        return np.clip(colours[y] + draws.normal(0, 40, size=(n, 16, 16, 3)), 0, 255).astype(np.uint8), y
+    def painted(classes, *, train, test, **more):
+        draws = np.random.default_rng(0)
+        colours = draws.integers(0, 255, size=(classes, 1, 1, 3))
 
-    (a, b), (c, d) = part(300), part(80)
-    path = tmp_path_factory.mktemp("pictures") / "coloured.npz"
-    np.savez(path, x_train=a, y_train=b, x_test=c, y_test=d, votes_train=np.eye(10)[b] * 3)
-    return path
+        def part(n):
+            y = np.arange(n) % classes
+            return np.clip(colours[y] + draws.normal(0, 40, size=(n, 16, 16, 3)), 0, 255).astype(np.uint8), y
+
+        (a, b), (c, d) = part(train), part(test)
+        path = tmp_path_factory.mktemp("pictures") / "coloured.npz"
+        np.savez(path, x_train=a, y_train=b, x_test=c, y_test=d, **more)
+        return path
+
+    return painted
+
+
+@pytest.fixture(scope="session")
+def coloured(paint):
+    """Pictures of 10 classes, with votes on the training examples."""
+    return paint(10, train=300, test=80, votes_train=np.eye(10)[np.arange(300) % 10] * 3)

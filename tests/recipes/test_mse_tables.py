@@ -125,19 +125,8 @@ def test_pictures_must_be_pointed_to(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def coloured(tmp_path_factory):
-    """An .npz file of 16x16 pictures that are one colour a class, with noise."""
-    draws = np.random.default_rng(0)
-    colours = draws.integers(0, 255, size=(4, 1, 1, 3))
-
-    def part(n):
-        y = np.arange(n) % 4
-        return np.clip(colours[y] + draws.normal(0, 40, size=(n, 16, 16, 3)), 0, 255).astype(np.uint8), y
-
-    (a, b), (c, d) = part(160), part(60)
-    path = tmp_path_factory.mktemp("pictures") / "coloured.npz"
-    np.savez(path, x_train=a, y_train=b, x_test=c, y_test=d)
-    return path
+def coloured(paint):
+    return paint(4, train=160, test=60)
 
 
 @pytest.mark.slow
