@@ -63,12 +63,12 @@ def demo(
 ) -> None:
     """Train, rank, distil and report on data that come with the package: no network, under three minutes on two cores."""
     from goodteacher.api import run_study
-    from goodteacher.recipes import demo as recipe
+    from goodteacher import demo as built_in
 
     place, engine = begin(device, engine)
     folders: list[Path] = []
     failed: dict[str, str] = {}
-    for study in (recipe.digits(seeds or 5), recipe.gaussian(seeds or 5)):
+    for study in (built_in.digits(seeds or 5), built_in.gaussian(seeds or 5)):
         screen = console()
         screen.print(
             f"{study.name}: {len(study.teachers)} teachers, {len(study.students)} students, {len(study.seed_list)} seeds"
