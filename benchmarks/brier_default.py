@@ -21,12 +21,12 @@ from goodteacher.data.gaussian import gaussian_problem
 from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
 from goodteacher.models.table import build_model
+from goodteacher.objectives.table import build_objective
 from goodteacher.study.machine import environment
-from goodteacher.teachers.table import build_objective
-from goodteacher.train.config import Recipe
 from goodteacher.train.learner import Learner
 from goodteacher.train.loop import fit
 from goodteacher.train.precision import choose_precision
+from goodteacher.train.recipe import Recipe
 
 GRID: list[tuple[float | str, float]] = [
     ("auto", 0.6),

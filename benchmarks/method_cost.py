@@ -15,8 +15,8 @@ import torch
 
 from goodteacher.base.compose import Setting
 from goodteacher.diagnose.results import Results
-from goodteacher.models.features import tap_shapes
 from goodteacher.models.table import build_model
+from goodteacher.models.taps import tap_shapes
 from goodteacher.study.assemble import loss_from_parts
 
 

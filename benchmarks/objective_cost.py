@@ -19,13 +19,13 @@ from goodteacher.base.seeds import seeded
 from goodteacher.base.types import Progress
 from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
-from goodteacher.models.features import tap_shapes
 from goodteacher.models.table import build_model
-from goodteacher.study.canonical import pupil_setting
+from goodteacher.models.taps import tap_shapes
+from goodteacher.objectives.table import OBJECTIVES
+from goodteacher.study.canonical import student_setting
 from goodteacher.study.machine import environment
-from goodteacher.teachers.table import OBJECTIVES
-from goodteacher.train.config import Recipe
 from goodteacher.train.learner import Learner
+from goodteacher.train.recipe import Recipe
 
 BATCH = 64
 TERMS = {"lipschitz", "consistency"}  # meaningless alone: timed beside cross-entropy
@@ -53,8 +53,8 @@ def learner_of(objective: str, recipe: Recipe, model: str, problem: Problem) -> 
     spec = f"cross_entropy + {objective}" if objective in TERMS else objective
     parts = parse({"sftn": {"student": model}} if objective == "sftn" else spec, OBJECTIVES, "objective")
     setting = Setting(
-        problem.classes, len(problem.train), student_shapes=tap_shapes(network, loader.batch(0).inputs[:2])[1],
-        student=network, labels=problem.train.labels, **pupil_setting(parts, problem.classes, problem.input_shape),
+        problem.classes, len(problem.train), network_shapes=tap_shapes(network, loader.batch(0).inputs[:2])[1],
+        network=network, labels=problem.train.labels, **student_setting(parts, problem.classes, problem.input_shape),
     )  # fmt: skip
     losses = build_parts(parts, OBJECTIVES, setting)
     for part in losses:

@@ -23,9 +23,9 @@ from goodteacher.data.gaussian import gaussian_problem
 from goodteacher.data.loader import Loader
 from goodteacher.models.mlp import MLP
 from goodteacher.study.machine import environment
-from goodteacher.train.config import Recipe
 from goodteacher.train.learner import Learner
 from goodteacher.train.optim import build_optimizer
+from goodteacher.train.recipe import Recipe
 from goodteacher.train.stack import Stack, fit_stack
 
 RECIPE = Recipe(
@@ -41,9 +41,9 @@ class Soft:
     def __init__(self, table: torch.Tensor) -> None:
         self.table = table
 
-    def __call__(self, student, teacher, batch, progress):
+    def __call__(self, network, teacher, batch, progress):
         """Return the term."""
-        log_p = student.logits.log_softmax(dim=1)
+        log_p = network.logits.log_softmax(dim=1)
         return {"kl": F.kl_div(log_p, self.table[batch.indices], reduction="batchmean")}
 
 

@@ -24,9 +24,9 @@ class CentredCosine:
     alpha: float = 2.0
     needs: ClassVar[Needs] = Needs(uses_teacher=True)
 
-    def __call__(self, student, teacher, batch, progress):
+    def __call__(self, network, teacher, batch, progress):
         """Return named, weighted terms."""
-        return {"centred_cosine": self.alpha * centred_cosine(student.logits, teacher.logits)}
+        return {"centred_cosine": self.alpha * centred_cosine(network.logits, teacher.logits)}
 
 
 def main() -> None:

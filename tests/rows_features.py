@@ -18,8 +18,8 @@ from goodteacher import losses
 from goodteacher.base.compose import Setting
 from goodteacher.base.types import Batch, Output, Progress, Terms
 from goodteacher.data.augment import rotations
-from goodteacher.models.features import TappedModel, tap_shapes
 from goodteacher.models.table import build_model
+from goodteacher.models.taps import TappedModel, tap_shapes
 from rows import Inputs, N, Row, tensor, two_embeddings, two_logits, two_maps
 
 MAPS = ("student_map", "teacher_map")
@@ -428,10 +428,10 @@ class Pair:
     def outputs(self, method, *, prepared=None) -> tuple[Output, Output]:
         """What the loop would serve the method with."""
         needs = method.needs
-        assert self.setting.student is not None and self.setting.teacher is not None
-        student, teacher = TappedModel(self.setting.student), TappedModel(self.setting.teacher.eval())
-        seen = student(self.batch.inputs, needs.student)
-        seen = replace(seen, views={v: student(self.batch.views[v], needs.student) for v in needs.views})
+        assert self.setting.network is not None and self.setting.teacher is not None
+        student, teacher = TappedModel(self.setting.network), TappedModel(self.setting.teacher.eval())
+        seen = student(self.batch.inputs, needs.network)
+        seen = replace(seen, views={v: student(self.batch.views[v], needs.network) for v in needs.views})
         with torch.no_grad():
             taught = teacher(self.batch.inputs, needs.teacher)
             if prepared is not None:
@@ -468,8 +468,8 @@ def teaches(pair: Pair, method, names: set[str], **where) -> Terms:
     assert set(terms) == names
     assert all(term.shape == () and torch.isfinite(term) for term in terms.values())
     torch.stack(list(terms.values())).sum().backward()
-    assert pair.setting.student is not None and pair.setting.teacher is not None
-    first = next(pair.setting.student.parameters())
+    assert pair.setting.network is not None and pair.setting.teacher is not None
+    first = next(pair.setting.network.parameters())
     assert first.grad is not None and torch.isfinite(first.grad).all() and float(first.grad.abs().max()) > 0
     assert all(p.grad is None for p in pair.setting.teacher.parameters())
     return terms

@@ -85,7 +85,7 @@ def fake_setting(*, student_width=6, teacher_width=7):
     shapes = [
         {"embedding": ((width,),), "stages": ((width, 4, 4), (width, 2, 2))} for width in (student_width, teacher_width)
     ]
-    return Setting(C, examples=8, student_shapes=shapes[0], teacher_shapes=shapes[1])
+    return Setting(C, examples=8, network_shapes=shapes[0], teacher_shapes=shapes[1])
 
 
 def at_epoch(epoch, epochs=240):
@@ -111,7 +111,7 @@ def cc_module(student_embedding, teacher_embedding, form="pairs"):
     lengths = student_embedding.shape[-1]
     shapes = {"embedding": ((lengths,),)}
     method = losses.CC(
-        Setting(C, student_shapes=shapes, teacher_shapes=shapes), beta=2.0, form=form, dimensions=lengths
+        Setting(C, network_shapes=shapes, teacher_shapes=shapes), beta=2.0, form=form, dimensions=lengths
     )
     for linear in (method.student, method.teacher):
         nn.init.eye_(linear.weight)

@@ -10,8 +10,8 @@ import torch
 from goodteacher.api import run_study
 from goodteacher.automatic import MAPS_TRIED, OBJECTIVES_TRIED, candidate_arms, choose_teacher
 from goodteacher.data.digits import digits_problem
-from goodteacher.teachers.table import OBJECTIVES
-from goodteacher.teachers.targets import MAPS
+from goodteacher.maps.table import MAPS
+from goodteacher.objectives.table import OBJECTIVES
 
 STUDENT = {"mlp": {"widths": [4]}}
 STUDY = {

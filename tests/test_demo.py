@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from goodteacher.api import load_problem, run_study
 from goodteacher import demo
+from goodteacher.api import load_problem, run_study
 from goodteacher.study.execute import facts_of
 from goodteacher.study.plan import plan_study
 

@@ -11,26 +11,29 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "goodteacher"
 
-# Each layer and what it may import besides itself. teachers and methods see tensors, and may cut a network; nothing imports cli,
-# and nothing but cli imports recipes.
+# Each layer and what it may import besides itself. objectives, maps and methods see tensors, and may cut a network; nothing
+# imports cli, and nothing but cli imports recipes.
 MAY_IMPORT = {
     "base": set(),
     "data": {"base"},
     "models": {"base"},
-    "teachers": {"base"},
+    "objectives": {"base"},
+    "maps": {"base"},
     "methods": {"base", "models"},
-    "train": {"base", "data", "models", "teachers"},
-    "study": {"base", "data", "models", "teachers", "methods", "train"},
-    "diagnose": {"base", "teachers", "train", "study"},
-    "report": {"base", "data", "models", "teachers", "methods", "train", "study", "diagnose"},
-    "api": {"base", "data", "models", "teachers", "train", "study", "diagnose", "report"},
+    "train": {"base", "data", "models", "objectives", "maps"},
+    "study": {"base", "data", "models", "objectives", "maps", "methods", "train"},
+    "diagnose": {"base", "objectives", "maps", "train", "study"},
+    "report": {"base", "data", "models", "objectives", "maps", "methods", "train", "study", "diagnose"},
+    "api": {"base", "data", "models", "objectives", "maps", "train", "study", "diagnose", "report"},
     "automatic": {"base", "data", "study", "diagnose", "api"},
-    "losses": {"teachers", "methods"},
+    "demo": {"study"},
+    "losses": {"objectives", "methods"},
     "recipes": {
         "base",
         "data",
         "models",
-        "teachers",
+        "objectives",
+        "maps",
         "methods",
         "train",
         "study",
@@ -39,7 +42,19 @@ MAY_IMPORT = {
         "api",
         "automatic",
     },
-    "cli": {"base", "data", "models", "study", "train", "diagnose", "report", "api", "automatic", "recipes"},
+    "cli": {
+        "base",
+        "data",
+        "models",
+        "study",
+        "train",
+        "diagnose",
+        "report",
+        "api",
+        "automatic",
+        "demo",
+        "recipes",
+    },
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -25,8 +25,8 @@ _HOMES = {
     "run_study": "goodteacher.api",
     "Run": "goodteacher.study.run",
     "Store": "goodteacher.study.store",
-    "Taps": "goodteacher.models.features",
-    "TappedModel": "goodteacher.models.features",
+    "Taps": "goodteacher.models.taps",
+    "TappedModel": "goodteacher.models.taps",
     "GoodteacherError": "goodteacher.base.errors",
 }
 

@@ -18,6 +18,7 @@ from goodteacher.data.sources import load
 from goodteacher.diagnose.candidates import candidate_of
 from goodteacher.diagnose.ranking import DEFAULT, Candidate, Evidence, Ranked, rank_candidates
 from goodteacher.diagnose.results import Results
+from goodteacher.maps.table import parse_map
 from goodteacher.models.custom import hand_over
 from goodteacher.report.page import write_page
 from goodteacher.report.progress import follow
@@ -29,7 +30,6 @@ from goodteacher.study.run import Run
 from goodteacher.study.spec import Named, StudySpec, parse_study
 from goodteacher.study.store import Store
 from goodteacher.study.teaching import Teaching
-from goodteacher.teachers.targets import parse_map
 from goodteacher.train.infer import predict
 
 DEFAULT_OUT = "goodteacher-runs"

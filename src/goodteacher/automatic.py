@@ -17,12 +17,12 @@ from torch import Tensor
 from goodteacher.api import DEFAULT_OUT, load_problem, run_study
 from goodteacher.base.seeds import numpy_stream
 from goodteacher.data.problem import Problem
-from goodteacher.diagnose.maps import cross_fitted_map
+from goodteacher.diagnose.cross_fitted import cross_fitted_map
 from goodteacher.diagnose.ranking import DEFAULT, Candidate, Ranked, rank_candidates
 from goodteacher.diagnose.results import Results
 from goodteacher.diagnose.scorecard import QUANTITIES
 from goodteacher.study.canonical import named
-from goodteacher.study.estimate import estimate_cost
+from goodteacher.study.cost import estimate_cost
 from goodteacher.study.execute import facts_of
 from goodteacher.study.plan import plan_study
 from goodteacher.study.spec import Named, StudySpec, expanded_teachers, parse_study

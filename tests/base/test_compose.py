@@ -150,16 +150,16 @@ class Part(nn.Module):
         self.needs, self.terms, self.stall_advice = needs, terms, advice
         self.scale = nn.Parameter(torch.tensor(1.0))
 
-    def forward(self, student, teacher, batch, progress):
+    def forward(self, network, teacher, batch, progress):
         return {k: v * self.scale for k, v in self.terms.items()}
 
 
 class Pure:
     needs = Needs(views=frozenset({"weak"}))
 
-    def __call__(self, student, teacher, batch, progress):
+    def __call__(self, network, teacher, batch, progress):
         assert teacher == "teacher" and batch == "batch"
-        return {"a": student.logits.sum()}
+        return {"a": network.logits.sum()}
 
 
 STUDENT = Output(torch.ones(2, 3))

@@ -1,6 +1,16 @@
 import pytest
 import torch
 
+from goodteacher.base.checks import (
+    check_finite,
+    check_float,
+    check_labels,
+    check_logits,
+    check_same_shape,
+    check_simplex,
+    trusted_values,
+    values_are_trusted,
+)
 from goodteacher.base.errors import (
     ConfigError,
     DataError,
@@ -9,16 +19,8 @@ from goodteacher.base.errors import (
     StoreError,
     TrainingError,
     check_choice,
-    check_finite,
-    check_float,
-    check_labels,
-    check_logits,
     check_range,
-    check_same_shape,
-    check_simplex,
     suggest,
-    trusted_values,
-    values_are_trusted,
 )
 
 Z = torch.zeros(2, 3)

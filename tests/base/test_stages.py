@@ -4,8 +4,8 @@ from torch import nn
 
 from goodteacher.base.errors import ConfigError
 from goodteacher.base.stages import children_behind, stage_names, tail_behind
-from goodteacher.models.features import TappedModel, Taps
 from goodteacher.models.table import MODELS, build_model
+from goodteacher.models.taps import TappedModel, Taps
 
 CHAINS = [name for name in MODELS if name != "mlp"]
 

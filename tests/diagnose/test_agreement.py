@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from goodteacher.base.errors import ShapeError
+from goodteacher.base.stats import mean_interval
 from goodteacher.diagnose.agreement import fidelity, predictive_kl, top1_agreement
-from goodteacher.study.stats import mean_interval
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import torch
 from scipy.stats import binomtest
 
 from goodteacher.base.errors import ConfigError
+from goodteacher.base.stats import holm
 from goodteacher.base.types import Batch, Output
 from goodteacher.diagnose.agreement import fidelity
 from goodteacher.diagnose.calibration import expected_calibration_error
@@ -21,7 +22,6 @@ from goodteacher.diagnose.explain import (
     scores_of,
     teaching_of,
 )
-from goodteacher.study.stats import holm
 from goodteacher.train.infer import quick_scores
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from goodteacher.base.probability import brier_score
-from goodteacher.diagnose.maps import cross_fitted_map
-from goodteacher.teachers.targets import parse_map
+from goodteacher.diagnose.cross_fitted import cross_fitted_map
+from goodteacher.maps.table import parse_map
 
 G = torch.Generator().manual_seed(0)
 LABELS = torch.arange(150) % 5

@@ -4,6 +4,7 @@ import torch
 
 from goodteacher.base.errors import ConfigError
 from goodteacher.base.probability import log_probabilities
+from goodteacher.base.stats import mean_interval
 from goodteacher.data.gaussian import gaussian_problem
 from goodteacher.data.labels import symmetric_noise
 from goodteacher.diagnose.distance import distance_to_truth
@@ -16,7 +17,6 @@ from goodteacher.diagnose.ranking import (
     rank_candidates,
 )
 from goodteacher.diagnose.scorecard import DIRECTION, QUANTITIES
-from goodteacher.study.stats import mean_interval
 
 PROBLEM = gaussian_problem(train=4000, validation=40000, test=10, dimension=6, seed=2)
 

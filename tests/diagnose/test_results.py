@@ -7,13 +7,13 @@ import torch
 from scipy import stats
 
 from goodteacher.base.probability import log_probabilities, log_soften
+from goodteacher.base.stats import holm, mean_interval, paired_difference, spearman, t_test_p
 from goodteacher.diagnose.calibration import expected_calibration_error
 from goodteacher.diagnose.distance import distance_to_truth, distance_to_votes
 from goodteacher.diagnose.ranking import PREDICTORS, Candidate, rank_candidates
 from goodteacher.diagnose.results import Results
-from goodteacher.study.stats import holm, mean_interval, paired_difference, spearman, t_test_p
+from goodteacher.maps.table import fit_temperature
 from goodteacher.study.store import Store
-from goodteacher.teachers.targets import fit_temperature
 from goodteacher.train.infer import predict, quick_scores
 
 ARMS = ("plain", "kept", "cooled", "focal")

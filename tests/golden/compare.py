@@ -3,8 +3,8 @@
     python tests/golden/compare.py            # against HEAD
     python tests/golden/compare.py REVISION
 
-Processors differ in the last bits of a sum, so weights are compared on one machine and never with a recorded hash. Each tree is run
-by its own command line, one thread, fp32. Exits with 1 where anything differs.
+Processors differ in the last bits of a sum, so weights are compared on one machine and never with a recorded hash. Each tree is
+run by its own command line, one thread, fp32. Exits with 1 where anything differs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from safetensors.numpy import load_file
 HERE = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(HERE / "tests"))  # as a script it stands outside pytest's path
 
-from golden.studies import STUDIES
+from golden.studies import STUDIES  # noqa: E402
 
 COMMAND = "from goodteacher.cli import main; main()"
 # The demo and the example as they stand, but for their length.
@@ -93,7 +93,9 @@ def main() -> int:
             subprocess.run([*git, "remove", "--force", str(other)], check=True)
     differ = sorted(run for run in before.keys() & after.keys() if before[run] != after[run])
     lost, new = sorted(before.keys() - after.keys()), sorted(after.keys() - before.keys())
-    print(f"{len(before)} runs under {revision}, {len(after)} here: {len(before) - len(lost) - len(differ)} equal in every bit")
+    print(
+        f"{len(before)} runs under {revision}, {len(after)} here: {len(before) - len(lost) - len(differ)} equal in every bit"
+    )
     for what, runs in (("other weights or outputs", differ), ("no longer planned", lost), ("new", new)):
         if runs:
             print(f"{what}: {' '.join(runs)}")

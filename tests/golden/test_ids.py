@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from golden.studies import STUDIES
 
+from golden.studies import STUDIES
 from goodteacher import demo
 from goodteacher.study.examine import Facts
 from goodteacher.study.plan import plan_study
@@ -30,7 +30,9 @@ def planned(study: StudySpec) -> dict[str, str]:
 
 def studies() -> dict[str, StudySpec]:
     example = yaml.safe_load((HERE.parent.parent / "examples" / "study.yaml").read_text())
-    plain = {name: parse_study(values) for name, values in {**STUDIES, "example": {"name": "example", **example}}.items()}
+    plain = {
+        name: parse_study(values) for name, values in {**STUDIES, "example": {"name": "example", **example}}.items()
+    }
     return {**plain, "demo-digits": demo.digits(), "demo-gaussian": demo.gaussian()}
 
 

@@ -54,7 +54,7 @@ def test_the_method_trains_both_embeddings():
 
 def test_published_count_of_parameters():
     shapes = {"embedding": ((64,),)}
-    method = CC(Setting(100, student_shapes=shapes, teacher_shapes=shapes))
+    method = CC(Setting(100, network_shapes=shapes, teacher_shapes=shapes))
     assert sum(p.numel() for p in method.parameters()) == 16640
 
 

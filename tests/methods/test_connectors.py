@@ -74,7 +74,7 @@ def test_checks_name_what_is_wrong():
 def test_lists_of_unequal_length_are_zipped_from_the_shallow_end():
     setting = Setting(
         2,
-        student_shapes={"stages": ((1, 8, 8), (2, 4, 4))},
+        network_shapes={"stages": ((1, 8, 8), (2, 4, 4))},
         teacher_shapes={"stages": ((3, 8, 8), (4, 4, 4), (5, 2, 2)), "pre_activations": ((6, 8, 8),)},
     )
     assert shapes_of(setting, "at", student="stages") == [((1, 8, 8), (3, 8, 8)), ((2, 4, 4), (4, 4, 4))]

@@ -32,7 +32,7 @@ def test_ft_reads_the_prepared_teacher(names, form):
 def test_the_hint_is_counted_from_one():
     two = pair(*FAMILY)
     method = FitNet(two.setting)
-    assert method.regressor.conv.in_channels == two.setting.student_shapes["stages"][1][0]
+    assert method.regressor.conv.in_channels == two.setting.network_shapes["stages"][1][0]
     for layer in (0, 4):
         with pytest.raises(ConfigError, match="layer"):
             FitNet(two.setting, layer=layer)

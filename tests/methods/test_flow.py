@@ -12,7 +12,7 @@ def test_fsp_teaches_in_the_initialisation_only():
     two = pair(*FAMILY)
     method = FSP(two.setting, initial_epochs=3)
     assert method.needs.initial_epochs == 3
-    assert method.needs.student == {"stem", "stages"}
+    assert method.needs.network == {"stem", "stages"}
     teaches(two, method, {"fsp"}, initial=True)
     assert two.terms(method) == {}
 
@@ -56,7 +56,7 @@ def test_singular_vectors_of_deep_and_dead_maps_have_finite_gradients():
 
 def test_too_few_stages_are_refused():
     setting = pair(*FAMILY).setting
-    setting.student_shapes["stages"] = setting.student_shapes["stages"][:1]
+    setting.network_shapes["stages"] = setting.network_shapes["stages"][:1]
     with pytest.raises(ConfigError, match="two stages"):
         KDSVD(setting)
     with pytest.raises(ConfigError, match="vectors"):

@@ -12,8 +12,8 @@ from goodteacher.methods.congruence import CC
 from goodteacher.methods.contrastive import CRDMethod
 from goodteacher.methods.features import FitNet, VIDMethod
 from goodteacher.methods.review import ReviewKD
-from goodteacher.models.features import tap_shapes
 from goodteacher.models.table import build_model
+from goodteacher.models.taps import tap_shapes
 
 COUNTS = {
     # teacher, student: CRD and CC, VID, FitNet at layer 2, ReviewKD

@@ -25,7 +25,7 @@ def test_teachers_without_batch_normalisation_before_the_activation_are_refused(
 def test_a_table_is_no_teacher():
     setting = pair("resnet8", "resnet14").setting
     with pytest.raises(ConfigError, match="network"):
-        OFD(Setting(4, 0, setting.student_shapes, setting.teacher_shapes))
+        OFD(Setting(4, 0, setting.network_shapes, setting.teacher_shapes))
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_weights_of_the_methods():
         assert list(terms) == [name]
         torch.testing.assert_close(terms[name], value)
         tap = "stages" if name == "sp" else "embedding"
-        assert method.needs.student == method.needs.teacher == {tap} and method.needs.uses_teacher
+        assert method.needs.network == method.needs.teacher == {tap} and method.needs.uses_teacher
 
 
 def test_pkt_rescaled_to_the_published_batch():

@@ -9,7 +9,7 @@ from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError, ShapeError
 from goodteacher.methods.reuse import SRRL, SimKD, srrl
 from goodteacher.methods.table import METHODS
-from goodteacher.models.features import TappedModel
+from goodteacher.models.taps import TappedModel
 from rows_features import PAIRS, pair, teaches
 
 
@@ -45,22 +45,22 @@ def test_a_perfect_projection_gives_the_teachers_logits(teacher):
     method = SimKD(two.setting)
     _, taught = two.outputs(method)
     torch.testing.assert_close(method.classifier(method.finish(taught.stages[-1])), taught.logits)
-    got = method.projector(torch.randn(4, *two.setting.student_shapes["stages"][-1]))
+    got = method.projector(torch.randn(4, *two.setting.network_shapes["stages"][-1]))
     assert got.shape[1] == method.finish(taught.stages[-1]).shape[1]
 
 
 def test_the_deployed_network_is_student_projector_and_the_teachers_head():
     two = pair("shufflenetv1", "wrn_16_1")
     method = SimKD(two.setting)
-    deployed = method.deployed(two.setting.student).eval()
+    deployed = method.deployed(two.setting.network).eval()
     x = two.batch.inputs
     with torch.no_grad():
-        last = TappedModel(two.setting.student)(x, frozenset({"stages"})).stages[-1]
+        last = TappedModel(two.setting.network)(x, frozenset({"stages"})).stages[-1]
         expected = two.setting.teacher.fc(method.projector(last).mean((2, 3)))
         torch.testing.assert_close(deployed(x), expected)
         torch.testing.assert_close(TappedModel(deployed)(x, frozenset({"embedding", "stages"})).logits, expected)
         torch.testing.assert_close(copy.deepcopy(deployed)(x), expected)
-    again = SimKD(two.setting).deployed(copy.deepcopy(two.setting.student)).eval()
+    again = SimKD(two.setting).deployed(copy.deepcopy(two.setting.network)).eval()
     again.load_state_dict(deployed.state_dict())
     with torch.no_grad():
         torch.testing.assert_close(again(x), expected)
@@ -86,6 +86,6 @@ def test_simkd_leaves_labels_out():
 def test_settings_without_a_teacher_and_factors_of_nothing_are_refused():
     setting = pair("resnet8", "resnet14").setting
     with pytest.raises(ConfigError, match="network"):
-        SimKD(Setting(4, 0, setting.student_shapes, setting.teacher_shapes))
+        SimKD(Setting(4, 0, setting.network_shapes, setting.teacher_shapes))
     with pytest.raises(ConfigError, match="factor"):
         SimKD(setting, factor=0)

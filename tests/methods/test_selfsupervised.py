@@ -7,8 +7,8 @@ from torch import nn
 from goodteacher.base.errors import ConfigError
 from goodteacher.methods.preparation import PREPARATIONS
 from goodteacher.methods.selfsupervised import HSAKD, RotationHeads
-from goodteacher.models.features import TappedModel, Taps, tap_shapes
 from goodteacher.models.table import MODELS, build_model
+from goodteacher.models.taps import TappedModel, Taps, tap_shapes
 from rows_features import PAIRS, pair, teaches
 
 COUNTS = {
@@ -61,15 +61,15 @@ def test_teaches(names):
 
 
 def test_only_a_vgg_reads_its_stem():
-    assert HSAKD(pair("vgg8", "resnet8").setting).needs.student == {"stem", "stages"}
-    assert HSAKD(pair("resnet8", "vgg8").setting).needs.student == {"stages"}
-    assert HSAKD.needs.student == {"stages"}
+    assert HSAKD(pair("vgg8", "resnet8").setting).needs.network == {"stem", "stages"}
+    assert HSAKD(pair("resnet8", "vgg8").setting).needs.network == {"stages"}
+    assert HSAKD.needs.network == {"stages"}
 
 
 def test_heads_are_drawn_anew_and_belong_to_nobody_else():
     two = pair("resnet8", "resnet14")
     method = HSAKD(two.setting)
-    student = two.setting.student
+    student = two.setting.network
     copied, original = method.heads[0][0], student.stage2
     for a, b in zip(copied.parameters(), original.parameters(), strict=True):
         assert a is not b and a.shape == b.shape

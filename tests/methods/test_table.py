@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from goodteacher.base.errors import ConfigError, trusted_values
+from goodteacher.base.checks import trusted_values
+from goodteacher.base.errors import ConfigError
 from goodteacher.methods import table
 from goodteacher.methods.labels import HardLabels
 from goodteacher.methods.logits import kd
@@ -58,7 +59,7 @@ def test_a_method_with_parameters_is_a_module_of_the_sum():
     method = build_method("cc + ctkd + kd", fake_setting())
     assert isinstance(method, nn.Module)
     assert len(list(method.parameters())) == 4 + 1
-    assert method.needs.student == {"embedding"}
+    assert method.needs.network == {"embedding"}
 
 
 def test_weights_alone_and_in_a_sum():

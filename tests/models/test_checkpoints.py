@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from goodteacher.base.errors import ConfigError, DataError
 from goodteacher.models.checkpoints import canonical_name, import_weights, read_state_dict
-from goodteacher.models.features import TappedModel
 from goodteacher.models.table import MODELS, build_model
+from goodteacher.models.taps import TappedModel
 from references_models import (
     Answer,
     Weights,

@@ -1,8 +1,8 @@
 import torch
 from torch.nn import functional as F
 
-from goodteacher.models.features import TappedModel
 from goodteacher.models.mlp import MLP
+from goodteacher.models.taps import TappedModel
 
 
 def test_by_hand() -> None:

@@ -4,8 +4,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from goodteacher.base.errors import ConfigError
-from goodteacher.models.features import TappedModel
 from goodteacher.models.mobilenet import InvertedResidual, MobileNetV1, MobileNetV2
+from goodteacher.models.taps import TappedModel
 
 MAPS = frozenset({"stem", "stages", "pre_activations", "embedding"})
 

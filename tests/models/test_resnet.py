@@ -3,8 +3,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from goodteacher.models.features import TappedModel
 from goodteacher.models.resnet import BasicBlock, CifarResNet
+from goodteacher.models.taps import TappedModel
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from goodteacher.base.errors import ConfigError
-from goodteacher.models.features import TappedModel
 from goodteacher.models.resnet_large import Bottleneck, ResNet
+from goodteacher.models.taps import TappedModel
 
 MAPS = frozenset({"stem", "stages", "pre_activations", "embedding"})
 

@@ -4,8 +4,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from goodteacher.models.checkpoints import import_weights
-from goodteacher.models.features import TappedModel
 from goodteacher.models.shufflenet import DownUnit, ShuffleNetV1, ShuffleNetV2, ShuffleUnit, SplitUnit
+from goodteacher.models.taps import TappedModel
 from references_models import Weights, mix, shuffle_v1, shuffle_v2
 
 MAPS = frozenset({"stem", "stages", "pre_activations", "embedding"})

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from goodteacher.base.errors import ConfigError
-from goodteacher.models.features import TappedModel
 from goodteacher.models.resnet_large import ResNet
 from goodteacher.models.table import MODELS, build_model
+from goodteacher.models.taps import TappedModel
 from references_models import macs, parameters
 
 # name: parameters at C = 100, 10, 2; MACs at C = 100; convolutions; BNs; buffer elements; maps channels@height; pooled

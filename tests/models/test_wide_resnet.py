@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from goodteacher.base.errors import ConfigError
-from goodteacher.models.features import TappedModel
+from goodteacher.models.taps import TappedModel
 from goodteacher.models.wide_resnet import PreActivationBlock, WideResNet
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from goodteacher.base.errors import ConfigError
+from goodteacher.base.stats import Estimate, mean_interval
 from goodteacher.diagnose.deviation import deviation
 from goodteacher.diagnose.explain import Part
 from goodteacher.recipes.deviations_runs import (
@@ -23,7 +24,6 @@ from goodteacher.recipes.deviations_runs import (
     written,
 )
 from goodteacher.recipes.reproduction import Order
-from goodteacher.study.stats import Estimate, mean_interval
 
 
 def part(seed, n=60):

@@ -3,10 +3,10 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from goodteacher.base.stats import Estimate
 from goodteacher.diagnose.ranking import Ranked
 from goodteacher.diagnose.results import StudentRow
 from goodteacher.report.conclusion import conclusion
-from goodteacher.study.stats import Estimate
 
 NAN = float("nan")
 

@@ -2,12 +2,12 @@ import pytest
 
 from goodteacher.base.errors import ConfigError
 from goodteacher.data.sources import SOURCES
+from goodteacher.maps.table import MAPS
 from goodteacher.methods.table import METHODS
 from goodteacher.models.table import MODELS
+from goodteacher.objectives.table import OBJECTIVES
 from goodteacher.report.listing import KINDS, listing
 from goodteacher.study.run import Run
-from goodteacher.teachers.table import OBJECTIVES
-from goodteacher.teachers.targets import MAPS
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from goodteacher.base.stats import Estimate
 from goodteacher.diagnose.ranking import Ranked
 from goodteacher.diagnose.results import StudentRow
 from goodteacher.report.tables import (
@@ -19,7 +20,6 @@ from goodteacher.report.tables import (
     student_grid,
     teacher_grid,
 )
-from goodteacher.study.stats import Estimate
 
 NAN = float("nan")
 SCORES = {

@@ -15,7 +15,7 @@ from goodteacher.base.types import Batch
 from goodteacher.data.digits import digits_problem
 from goodteacher.data.problem import Problem
 from goodteacher.study import assemble as assembly
-from goodteacher.study import evidence
+from goodteacher.study import outputs as evidence
 from goodteacher.study.answers import Answers
 from goodteacher.study.execute import facts_of
 from goodteacher.study.plan import plan_study

@@ -5,8 +5,8 @@ import torch
 
 from goodteacher.base.errors import DataError, ShapeError
 from goodteacher.base.types import Batch, Output
+from goodteacher.maps.table import Temperature
 from goodteacher.models.resnet import CifarResNet
-from goodteacher.teachers.targets import Temperature
 from goodteacher.train.frozen import (
     EnsembleTeacher,
     FoldTeacher,

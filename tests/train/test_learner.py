@@ -12,11 +12,11 @@ from goodteacher.base.seeds import seeded
 from goodteacher.base.types import Needs
 from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem, Split
-from goodteacher.teachers.table import build_objective
-from goodteacher.train.averaging import estimate_batch_norm
-from goodteacher.train.config import Recipe
+from goodteacher.objectives.table import build_objective
+from goodteacher.train.averages import estimate_batch_norm
 from goodteacher.train.learner import Learner
 from goodteacher.train.loop import fit
+from goodteacher.train.recipe import Recipe
 
 C, N = 3, 41  # batches of 8 leave out a last one of one example
 KEEPS = ("last", "best_nll", "epoch=2")
@@ -171,9 +171,9 @@ def test_the_table_is_the_running_average_of_training_predictions():
     class Spy:
         needs = Needs()
 
-        def __call__(self, student, teacher, batch, progress):
-            answers.append((batch.indices.clone(), student.logits.detach().softmax(dim=1)))
-            return {"x": student.logits.square().mean()}
+        def __call__(self, network, teacher, batch, progress):
+            answers.append((batch.indices.clone(), network.logits.detach().softmax(dim=1)))
+            return {"x": network.logits.square().mean()}
 
     item = learner(filter_table=0.3, loss=Spy())
     train(item)

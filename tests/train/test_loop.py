@@ -16,10 +16,10 @@ from goodteacher.data.gaussian import gaussian_problem
 from goodteacher.data.loader import Loader
 from goodteacher.methods.table import build_method
 from goodteacher.models.mlp import MLP
-from goodteacher.teachers.table import build_objective
-from goodteacher.train.config import Recipe
+from goodteacher.objectives.table import build_objective
 from goodteacher.train.learner import Learner
 from goodteacher.train.loop import fit
+from goodteacher.train.recipe import Recipe
 
 RECIPE = Recipe(epochs=3, batch_size=32, lr=0.05)
 
@@ -88,8 +88,8 @@ def test_only_taps_that_somebody_needs_are_asked_for(problem):
     class Reads:
         needs = Needs(teacher=frozenset({"embedding"}), uses_teacher=True)
 
-        def __call__(self, student, teacher, batch, progress):
-            return {"x": student.logits.square().mean()}
+        def __call__(self, network, teacher, batch, progress):
+            return {"x": network.logits.square().mean()}
 
     teacher = CountingTeacher()
     train([learner("a", loss=build_method("kd", Setting(3)), teacher=teacher)], problem, epochs=1)
@@ -106,9 +106,9 @@ class Breaks:
     def __init__(self, step):
         self.step = step
 
-    def __call__(self, student, teacher, batch, progress):
+    def __call__(self, network, teacher, batch, progress):
         bad = float("nan") if progress.step >= self.step else 0.0
-        return {"good": student.logits.square().mean(), "bad": student.logits.sum() * bad}
+        return {"good": network.logits.square().mean(), "bad": network.logits.sum() * bad}
 
 
 def test_nan_stops_one_learner_and_names_step_and_part(problem):

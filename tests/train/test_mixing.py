@@ -7,17 +7,17 @@ from torch import nn
 from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError
 from goodteacher.base.types import Batch, Mixed, Output, Progress
+from goodteacher.maps.table import Temperature
 from goodteacher.methods.table import build_method
 from goodteacher.models.mlp import MLP
-from goodteacher.teachers.table import build_objective
-from goodteacher.teachers.targets import Temperature
-from goodteacher.train.config import Recipe
+from goodteacher.objectives.table import build_objective
 from goodteacher.train.frozen import FoldTeacher, MappedTeacher, NetworkTeacher, TableTeacher
 from goodteacher.train.learner import Learner
 from goodteacher.train.mixing import check_mixing, mixed_terms
+from goodteacher.train.recipe import Recipe
 
 C = 3
-SETTING = Setting(C, examples=8, student=nn.Linear(2, C), labels=torch.arange(8) % C)
+SETTING = Setting(C, examples=8, network=nn.Linear(2, C), labels=torch.arange(8) % C)
 LOGITS = torch.randn(8, C, generator=torch.Generator().manual_seed(0))
 OWN, OTHER = torch.arange(8) % C, (torch.arange(8) + 1) % C
 PROGRESS = Progress(0, 1, 4)

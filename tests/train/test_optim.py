@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from goodteacher.train.config import Recipe
 from goodteacher.train.optim import build_optimizer, cycle_ends, learning_rate
+from goodteacher.train.recipe import Recipe
 
 
 def rates(steps=240, **recipe):

@@ -16,11 +16,11 @@ from goodteacher.data.augment import normalise
 from goodteacher.data.gaussian import gaussian_problem
 from goodteacher.data.loader import Loader
 from goodteacher.models.mlp import MLP
-from goodteacher.teachers.table import build_objective
+from goodteacher.objectives.table import build_objective
 from goodteacher.train import stack as stacking
-from goodteacher.train.config import Recipe
 from goodteacher.train.learner import Learner
 from goodteacher.train.loop import fit
+from goodteacher.train.recipe import Recipe
 from goodteacher.train.stack import Stack, fit_stack
 
 # 200 examples in batches of 32: the last batch of an epoch has 8.

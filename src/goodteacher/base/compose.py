@@ -26,25 +26,25 @@ class Setting:
     Attributes:
         classes: C.
         examples: size of the training split.
-        student_shapes: shapes without N of the student's taps, one tuple a map; ``embedding`` has one.
+        network_shapes: shapes without N of the network's taps, one tuple per map; ``embedding`` has one.
         teacher_shapes: the teacher's.
-        student: the network itself, for methods that reuse parts of it.
+        network: the network in training itself, for methods that reuse parts of it.
         teacher: the teacher's network, where it has one.
         labels: ``(examples,)`` int64 of the training split, for methods that look up an example's class.
-        pupil: an untrained network of the student that a teacher is made for, where its objective names one; parts of it are
+        student: an untrained network of the student that a teacher is made for, where its objective names one; parts of it are
             copied.
-        pupil_shapes: the pupil's, as ``student_shapes``.
+        student_shapes: the student's, as ``network_shapes``.
     """
 
     classes: int
     examples: int = 0
-    student_shapes: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    network_shapes: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
     teacher_shapes: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
-    student: nn.Module | None = None
+    network: nn.Module | None = None
     teacher: nn.Module | None = None
     labels: Tensor | None = None
-    pupil: nn.Module | None = None
-    pupil_shapes: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    student: nn.Module | None = None
+    student_shapes: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ class Joined(nn.Module):
             needs = needs | part.needs
         self.needs = needs
 
-    def forward(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the terms of all parts; a name used twice is numbered.
 
         In the stage of initialisation only the parts that have one speak.
@@ -205,7 +205,7 @@ class Joined(nn.Module):
         for part in self.parts:
             if progress.initial and not part.needs.initial_epochs:
                 continue
-            for name, value in part(student, teacher, batch, progress).items():
+            for name, value in part(network, teacher, batch, progress).items():
                 numbered = (f"{name}_{i}" for i in itertools.count(2))
                 terms[name if name not in terms else next(n for n in numbered if n not in terms)] = value
         return terms

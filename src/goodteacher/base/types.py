@@ -90,7 +90,7 @@ class Needs:
     """What an objective or method must be served with; ``a | b`` joins two lists.
 
     Attributes:
-        student: taps of the network in training.
+        network: taps of the network in training.
         teacher: taps of the frozen teacher.
         views: augmented views of the batch beyond the plain one.
         uses_teacher: whether a teacher is needed at all.
@@ -100,7 +100,7 @@ class Needs:
         initial_epochs: epochs of an initialisation stage before the main training.
     """
 
-    student: frozenset[Tap] = frozenset()
+    network: frozenset[Tap] = frozenset()
     teacher: frozenset[Tap] = frozenset()
     views: frozenset[str] = frozenset()
     uses_teacher: bool = False
@@ -111,7 +111,7 @@ class Needs:
 
     def __or__(self, other: Needs) -> Needs:
         return Needs(
-            self.student | other.student,
+            self.network | other.network,
             self.teacher | other.teacher,
             self.views | other.views,
             self.uses_teacher or other.uses_teacher,
@@ -164,7 +164,7 @@ class Loss(Protocol):
         """Return what the loop must serve."""
         ...
 
-    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return named, weighted scalars; the loop minimises their sum."""
         ...
 
@@ -178,5 +178,5 @@ class FrozenTeacher(Protocol):
 
 
 def auxiliary(loss: object) -> nn.Module | None:
-    """Return the loss's own module, whose parameters train with the student, or None for a stateless loss."""
+    """Return the loss's own module, whose parameters train with the network, or None for a stateless loss."""
     return loss if isinstance(loss, nn.Module) else None

@@ -76,7 +76,7 @@ def rank(
 def _run_of(item: str, out: Path, problem: Any, device: str) -> Any:
     """Return the run that a word of the command line names; a file is registered first."""
     from goodteacher.base.errors import ConfigError
-    from goodteacher.study.register import register
+    from goodteacher.study.import_weights import register
     from goodteacher.study.store import Store
 
     model, is_file, file = item.partition("=")

@@ -62,8 +62,8 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Train, rank, distil and report on data that come with the package: no network, under three minutes on two cores."""
-    from goodteacher.api import run_study
     from goodteacher import demo as built_in
+    from goodteacher.api import run_study
 
     place, engine = begin(device, engine)
     folders: list[Path] = []
@@ -115,7 +115,7 @@ def _dry_run(spec: Any, out: Path, device: str, as_json: bool) -> None:
     from dataclasses import asdict
 
     from goodteacher.api import finished_teachers, load_problem
-    from goodteacher.study.estimate import estimate_cost, memories
+    from goodteacher.study.cost import estimate_cost, memories
     from goodteacher.study.execute import facts_of
     from goodteacher.study.plan import plan_study
     from goodteacher.study.store import Store
@@ -197,7 +197,7 @@ def _register(model: str, source: Path, data: str, root: Path, out: Path, device
     from goodteacher import api
     from goodteacher.data.sources import load
     from goodteacher.report import tables
-    from goodteacher.study.register import register
+    from goodteacher.study.import_weights import register
     from goodteacher.study.store import Store
 
     place, _ = begin(device, "local")

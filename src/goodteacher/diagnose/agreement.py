@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from goodteacher.base.errors import check_logits
+from goodteacher.base.checks import check_logits
 from goodteacher.base.probability import kl, log_soften
+from goodteacher.base.stats import Estimate, mean_interval
 from goodteacher.base.types import Logits, PerExample
-from goodteacher.study.stats import Estimate, mean_interval
 
 
 @dataclass(frozen=True)

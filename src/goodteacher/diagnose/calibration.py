@@ -8,11 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from goodteacher.base.errors import DataError, check_choice, check_labels, check_range
+from goodteacher.base.checks import check_labels
+from goodteacher.base.errors import DataError, check_choice, check_range
 from goodteacher.base.probability import brier_score, log_soften, nll
 from goodteacher.base.seeds import torch_stream
 from goodteacher.base.types import Labels, Logits, PerExample, Probabilities
-from goodteacher.teachers.targets import Score, fit_temperature
+from goodteacher.maps.table import Score, fit_temperature
 
 Binning = Literal["width", "mass"]
 

@@ -11,7 +11,7 @@ from goodteacher.base.probability import log_probabilities
 from goodteacher.base.types import Logits
 from goodteacher.diagnose.ranking import Candidate, Evidence
 from goodteacher.study.answers import Answers
-from goodteacher.study.evidence import out_of_fold
+from goodteacher.study.outputs import out_of_fold
 
 
 def candidate_of(name: str, seeds: Mapping[int, Answers], targets: Mapping[str, Tensor]) -> Candidate:

@@ -15,10 +15,11 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor
 
-from goodteacher.base.errors import ShapeError, check_choice, check_labels, check_logits
+from goodteacher.base.checks import check_labels, check_logits
+from goodteacher.base.errors import ShapeError, check_choice
 from goodteacher.base.seeds import numpy_stream
+from goodteacher.base.stats import LEVEL, Estimate
 from goodteacher.base.types import Labels, Logits, PerExample
-from goodteacher.study.stats import LEVEL, Estimate
 
 Version = Literal["log_odds", "margin"]
 VERSIONS: tuple[Version, ...] = ("log_odds", "margin")

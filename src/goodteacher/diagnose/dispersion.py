@@ -10,15 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from goodteacher.base.errors import (
-    DataError,
-    ShapeError,
-    check_float,
-    check_labels,
-    check_logits,
-    check_range,
-    check_simplex,
-)
+from goodteacher.base.checks import check_float, check_labels, check_logits, check_simplex
+from goodteacher.base.errors import DataError, ShapeError, check_range
 from goodteacher.base.probability import brier_score, entropy, kl, log_probabilities, log_soften
 from goodteacher.base.types import Labels, Logits, PerExample, Probabilities
 

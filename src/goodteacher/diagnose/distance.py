@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from goodteacher.base.errors import ShapeError, check_same_shape, check_simplex
+from goodteacher.base.checks import check_same_shape, check_simplex
+from goodteacher.base.errors import ShapeError
 from goodteacher.base.probability import cross_entropy, kl, log_probabilities, log_soften, squared_distance
 from goodteacher.base.types import Logits, PerExample, Probabilities
 

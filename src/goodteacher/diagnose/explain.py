@@ -10,15 +10,16 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor
 
-from goodteacher.base.errors import ConfigError, check_labels
+from goodteacher.base.checks import check_labels
+from goodteacher.base.errors import ConfigError
 from goodteacher.base.probability import brier_score, log_soften, nll
+from goodteacher.base.stats import Estimate, holm, mean_interval
 from goodteacher.base.types import Batch, FrozenTeacher, Labels, Logits
 from goodteacher.diagnose.agreement import Fidelity, fidelity, top1_agreement
 from goodteacher.diagnose.calibration import confidence_gaps, expected_calibration_error
 from goodteacher.diagnose.deviation import LEAST, VERSIONS, Deviation, deviation, deviations
 from goodteacher.study.answers import Answers
 from goodteacher.study.run import Run
-from goodteacher.study.stats import Estimate, holm, mean_interval
 from goodteacher.study.store import Store
 from goodteacher.study.teaching import Teaching
 from goodteacher.train.frozen import answer_all

@@ -8,7 +8,8 @@ from functools import cached_property
 
 from torch import Tensor
 
-from goodteacher.base.errors import DataError, check_float
+from goodteacher.base.checks import check_float
+from goodteacher.base.errors import DataError
 from goodteacher.base.probability import brier_score, log_soften, nll
 from goodteacher.base.types import Labels, Logits, PerExample, Probabilities
 from goodteacher.diagnose.calibration import confidence_gaps, cross_fitted

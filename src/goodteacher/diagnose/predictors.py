@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from goodteacher.base.errors import ConfigError
+from goodteacher.base.stats import Estimate, mean_interval, spearman
 from goodteacher.diagnose.results import Results
 from goodteacher.diagnose.scorecard import DIRECTION
-from goodteacher.study.stats import Estimate, mean_interval, spearman
 
 
 @dataclass(frozen=True)

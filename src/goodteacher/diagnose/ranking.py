@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from goodteacher.base.errors import ConfigError, check_choice, check_labels, check_logits, trusted_values
+from goodteacher.base.checks import check_labels, check_logits, trusted_values
+from goodteacher.base.errors import ConfigError, check_choice
 from goodteacher.base.probability import brier_score, log_soften, nll
 from goodteacher.base.seeds import numpy_stream
+from goodteacher.base.stats import LEVEL, Estimate, mean_interval
 from goodteacher.base.types import Labels, Logits
 from goodteacher.diagnose.calibration import cross_fitted
 from goodteacher.diagnose.known import Known
 from goodteacher.diagnose.scorecard import QUANTITIES, Quantity, mean_of, same_examples, scores_of
-from goodteacher.study.stats import LEVEL, Estimate, mean_interval
 
 DEFAULT = "calibrated_brier"
 PREDICTORS = tuple(name for name, q in QUANTITIES.items() if q.needs == "logits" and q.better is not None)

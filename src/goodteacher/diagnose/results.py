@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from goodteacher.base.probability import log_soften
+from goodteacher.base.stats import Estimate, holm, mean_interval, paired_difference, spearman, t_test_p
 from goodteacher.diagnose.calibration import expected_calibration_error
 from goodteacher.diagnose.candidates import candidate_of
 from goodteacher.diagnose.distance import distance_to_truth, distance_to_votes
@@ -22,7 +23,6 @@ from goodteacher.diagnose.ranking import PREDICTORS, Candidate, Ranked, rank_can
 from goodteacher.diagnose.scorecard import DIRECTION
 from goodteacher.study.answers import Answers
 from goodteacher.study.run import Run
-from goodteacher.study.stats import Estimate, holm, mean_interval, paired_difference, spearman, t_test_p
 from goodteacher.study.store import load_study
 from goodteacher.study.teaching import Teaching
 from goodteacher.train.checkpoint import load_tensors

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from goodteacher.base.errors import ShapeError, check_float, check_range
+from goodteacher.base.checks import check_float
+from goodteacher.base.errors import ShapeError, check_range
 
 
 @dataclass(frozen=True)

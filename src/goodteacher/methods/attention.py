@@ -89,8 +89,8 @@ class AT:
         check_choice("form", self.form, ("code", "paper"))
         shapes_of(self.setting, "at", student="stages")
 
-    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``at``, summed over stages."""
         assert teacher is not None, "the plan refuses at without a teacher"
-        maps = zip(student.stages, teacher.stages, strict=False)
+        maps = zip(network.stages, teacher.stages, strict=False)
         return {"at": self.beta * total([at(s, t, power=self.power, form=self.form) for s, t in maps])}

@@ -8,8 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from goodteacher.base.checks import check_same_shape
 from goodteacher.base.compose import Setting
-from goodteacher.base.errors import check_range, check_same_shape
+from goodteacher.base.errors import check_range
 from goodteacher.base.probability import reduce
 from goodteacher.base.types import Batch, Needs, Output, Progress, Reduction, Terms
 from goodteacher.methods.connectors import Regressor, check_maps, shapes_of, total, wide
@@ -71,19 +72,19 @@ class AB(nn.Module):
         check_range("margin", margin, low=0.0)
         check_range("initial_epochs", initial_epochs, low=1)
         self.beta, self.margin = beta, margin
-        self.needs = Needs(self.needs.student, self.needs.teacher, uses_teacher=True, initial_epochs=initial_epochs)
+        self.needs = Needs(self.needs.network, self.needs.teacher, uses_teacher=True, initial_epochs=initial_epochs)
         pairs = shapes_of(setting, "ab", student="pre_activations")
         self.connectors = nn.ModuleList(
             [nn.Identity() if s == t else Regressor(s, t, activation=False) for s, t in pairs]
         )
 
-    def forward(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``ab`` in the initialisation, and nothing afterwards."""
         if not progress.initial:
             return {}
         assert teacher is not None, "the plan refuses ab without a teacher"
         depth = len(self.connectors)
-        maps = zip(self.connectors, student.pre_activations, teacher.pre_activations, strict=False)
+        maps = zip(self.connectors, network.pre_activations, teacher.pre_activations, strict=False)
         values = [
             2.0 ** (i - depth + 1) * ab(connector(s), t, margin=self.margin) for i, (connector, s, t) in enumerate(maps)
         ]

@@ -12,8 +12,9 @@ from typing import ClassVar, Literal, final
 from torch import Tensor, nn
 from torch.linalg import vector_norm
 
+from goodteacher.base.checks import check_same_shape
 from goodteacher.base.compose import Setting
-from goodteacher.base.errors import ConfigError, check_choice, check_range, check_same_shape
+from goodteacher.base.errors import ConfigError, check_choice, check_range
 from goodteacher.base.probability import widen
 from goodteacher.base.types import Batch, Needs, Output, Progress, Terms
 from goodteacher.methods.relations import check_embeddings, embeddings, unit
@@ -131,7 +132,7 @@ class CC(nn.Module):
     """
 
     needs: ClassVar[Needs] = Needs(
-        student=frozenset({"embedding"}), teacher=frozenset({"embedding"}), uses_teacher=True
+        network=frozenset({"embedding"}), teacher=frozenset({"embedding"}), uses_teacher=True
     )
 
     def __init__(
@@ -150,12 +151,12 @@ class CC(nn.Module):
         check_range("dimensions", dimensions, low=1)
         _check_kernel(sharpness, order, "paper")
         self.beta, self.form, self.sharpness, self.order = beta, form, sharpness, order
-        self.student = nn.Linear(_length(setting.student_shapes, "student"), dimensions)
+        self.student = nn.Linear(_length(setting.network_shapes, "student"), dimensions)
         self.teacher = nn.Linear(_length(setting.teacher_shapes, "teacher"), dimensions)
 
-    def forward(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``cc``."""
-        own, theirs = embeddings(student, teacher)
+        own, theirs = embeddings(network, teacher)
         check_embeddings(own, theirs)
         kind = self.student.weight.dtype
         own, theirs = self.student(own.to(kind)), self.teacher(theirs.detach().to(kind))
@@ -167,6 +168,6 @@ class CC(nn.Module):
 def _length(shapes: Mapping[str, tuple[tuple[int, ...], ...]], whose: str) -> int:
     if "embedding" not in shapes:
         rule = f"must know the length of the {whose}'s embedding"
-        remedy = "pass Setting(student_shapes={'embedding': ((D,),)}, teacher_shapes=...)"
+        remedy = "pass Setting(network_shapes={'embedding': ((D,),)}, teacher_shapes=...)"
         raise ConfigError("the setting of 'cc'", rule=rule, received="no such shape", remedy=remedy)
     return int(shapes["embedding"][0][0])

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from goodteacher.base.checks import check_float
 from goodteacher.base.compose import Setting
-from goodteacher.base.errors import ConfigError, ShapeError, check_float
+from goodteacher.base.errors import ConfigError, ShapeError
 from goodteacher.base.types import PerExample, Tap
 
 Shape: TypeAlias = tuple[int, ...]
@@ -91,12 +92,12 @@ def shapes_of(
         ConfigError: if a tap is not described, or holds vectors where maps are needed.
 
     Example:
-        >>> setting = Setting(10, student_shapes={"stages": ((16, 8, 8),)}, teacher_shapes={"stages": ((32, 8, 8),)})
+        >>> setting = Setting(10, network_shapes={"stages": ((16, 8, 8),)}, teacher_shapes={"stages": ((32, 8, 8),)})
         >>> shapes_of(setting, "at", student="stages")
         [((16, 8, 8), (32, 8, 8))]
     """
     tap: Tap = student or "stages"
-    sides = [("student", setting.student_shapes, tap), ("teacher", setting.teacher_shapes, teacher or tap)]
+    sides = [("student", setting.network_shapes, tap), ("teacher", setting.teacher_shapes, teacher or tap)]
     for side, shapes, name in sides:
         if not shapes.get(name):
             raise ConfigError(

@@ -273,7 +273,7 @@ class CRDMethod(nn.Module):
                 mode=mode,
             )
         else:
-            self.needs = Needs(self.needs.student, self.needs.teacher, uses_teacher=True)
+            self.needs = Needs(self.needs.network, self.needs.teacher, uses_teacher=True)
             self.embed_student = nn.Linear(student_width, width)
             self.embed_teacher = nn.Linear(teacher_width, width)
 
@@ -281,16 +281,16 @@ class CRDMethod(nn.Module):
         """Return the size of the memories."""
         return self.crd.memory_bytes() if self.crd is not None else 0
 
-    def forward(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``crd``."""
-        assert teacher is not None and student.embedding is not None and teacher.embedding is not None
+        assert teacher is not None and network.embedding is not None and teacher.embedding is not None
         if self.crd is not None:
             if not self.has_labels:
                 raise ConfigError("method 'crd'", rule="needs the labels of all training examples", received="none")
-            value = self.crd(student.embedding, teacher.embedding, batch.indices, progress.generator("crd"))
+            value = self.crd(network.embedding, teacher.embedding, batch.indices, progress.generator("crd"))
         else:
             value = crd_in_batch(
-                self.embed_student(wide(student.embedding)),
+                self.embed_student(wide(network.embedding)),
                 self.embed_teacher(wide(teacher.embedding)),
                 temperature=self.temperature,
                 labels=batch.labels,

@@ -11,8 +11,9 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor, nn
 
+from goodteacher.base.checks import check_float, check_logits, values_are_trusted
 from goodteacher.base.compose import Setting
-from goodteacher.base.errors import ShapeError, check_choice, check_float, check_logits, check_range, values_are_trusted
+from goodteacher.base.errors import ShapeError, check_choice, check_range
 from goodteacher.base.probability import kl, log_soften, reduce, widen
 from goodteacher.base.types import Batch, Logits, Needs, Output, Progress, Reduction, Terms
 
@@ -141,9 +142,9 @@ class CTKD(nn.Module):
         done = min(progress.epoch / self.ramp, 1.0) if self.ramp else 1.0
         return 0.5 * (1 - math.cos(math.pi * done))
 
-    def forward(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``ctkd``."""
         assert teacher is not None, "the plan refuses ctkd without a teacher"
-        temperature = self.temperature(student.logits, teacher.logits)
-        loss = ctkd(student.logits, teacher.logits, temperature, reversal=self.reversal(progress))
+        temperature = self.temperature(network.logits, teacher.logits)
+        loss = ctkd(network.logits, teacher.logits, temperature, reversal=self.reversal(progress))
         return {"ctkd": self.alpha * loss}

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from goodteacher.base.checks import check_same_shape
 from goodteacher.base.compose import Setting
-from goodteacher.base.errors import ConfigError, ShapeError, check_choice, check_range, check_same_shape
+from goodteacher.base.errors import ConfigError, ShapeError, check_choice, check_range
 from goodteacher.base.probability import reduce
 from goodteacher.base.types import Batch, Needs, Output, PerExample, Progress, Reduction, Terms
 from goodteacher.methods.connectors import (
@@ -83,10 +84,10 @@ class FitNet(nn.Module):
         self.beta, self.layer = beta, layer
         self.regressor = Regressor(*shapes[layer - 1])
 
-    def forward(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``fitnet``."""
         assert teacher is not None, "the plan refuses fitnet without a teacher"
-        guided = self.regressor(student.stages[self.layer - 1])
+        guided = self.regressor(network.stages[self.layer - 1])
         return {"fitnet": self.beta * fitnet(guided, teacher.stages[self.layer - 1])}
 
 
@@ -147,10 +148,10 @@ class NST:
         check_range("beta", self.beta, low=0.0)
         shapes_of(self.setting, "nst", student="stages")
 
-    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``nst``, summed over stages."""
         assert teacher is not None, "the plan refuses nst without a teacher"
-        return {"nst": self.beta * total([nst(s, t) for s, t in zip(student.stages, teacher.stages, strict=False)])}
+        return {"nst": self.beta * total([nst(s, t) for s, t in zip(network.stages, teacher.stages, strict=False)])}
 
 
 class VID(nn.Module):
@@ -226,10 +227,10 @@ class VIDMethod(nn.Module):
         pairs = shapes_of(setting, "vid", student="stages")
         self.losses = nn.ModuleList([VID(s[0], t[0], initial_variance=initial_variance) for s, t in pairs])
 
-    def forward(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``vid``, summed over stages."""
         assert teacher is not None, "the plan refuses vid without a teacher"
-        stages = zip(self.losses, student.stages, teacher.stages, strict=False)
+        stages = zip(self.losses, network.stages, teacher.stages, strict=False)
         return {"vid": self.beta * total([loss(s, t) for loss, s, t in stages])}
 
 
@@ -294,11 +295,11 @@ class FT(nn.Module):
         shapes_of(setting, "ft", student="stages")
         self.beta, self.form = beta, form
         width = int(setting.teacher_shapes["stages"][-1][0] * FACTOR_RATE)
-        self.translator = factor_encoder(setting.student_shapes["stages"][-1][0], width, normalised=True)
+        self.translator = factor_encoder(setting.network_shapes["stages"][-1][0], width, normalised=True)
 
-    def forward(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``ft``."""
         if teacher is None or "factors" not in teacher.extra:
             raise ConfigError("method 'ft'", rule="needs a teacher prepared with 'paraphraser'", received="none")
-        factor = self.translator(wide(student.stages[-1]))
+        factor = self.translator(wide(network.stages[-1]))
         return {"ft": self.beta * ft(factor, teacher.extra["factors"][0], form=self.form)}

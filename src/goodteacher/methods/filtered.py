@@ -11,7 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from goodteacher.base.errors import check_float, check_logits, check_range, check_same_shape, check_simplex
+from goodteacher.base.checks import check_float, check_logits, check_same_shape, check_simplex
+from goodteacher.base.errors import check_range
 from goodteacher.base.probability import kl, log_probabilities, log_soften, reduce, soften
 from goodteacher.base.types import Batch, Logits, Needs, Output, Probabilities, Progress, Reduction, Terms
 
@@ -80,8 +81,8 @@ class FilterKD:
         check_range("temperature", self.temperature, low=0.0, open_low=True)
         check_range("factor", self.factor, low=0.0)
 
-    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``filter``."""
         assert teacher is not None, "the plan refuses filter without a teacher"
-        loss = filter_kd(student.logits, soften(teacher.logits), temperature=self.temperature, factor=self.factor)
+        loss = filter_kd(network.logits, soften(teacher.logits), temperature=self.temperature, factor=self.factor)
         return {"filter": self.alpha * loss}

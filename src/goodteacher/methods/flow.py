@@ -94,12 +94,12 @@ class FSP:
         maps = frozenset({"stem", "stages"})
         return Needs(maps, maps, uses_teacher=True, initial_epochs=self.initial_epochs)  # type: ignore[arg-type]
 
-    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``fsp`` in the initialisation, summed over pairs of maps, and nothing afterwards."""
         if not progress.initial:
             return {}
-        assert teacher is not None and student.stem is not None and teacher.stem is not None, "the loop serves needs"
-        pairs = zip(pairwise((student.stem, *student.stages)), pairwise((teacher.stem, *teacher.stages)), strict=False)
+        assert teacher is not None and network.stem is not None and teacher.stem is not None, "the loop serves needs"
+        pairs = zip(pairwise((network.stem, *network.stages)), pairwise((teacher.stem, *teacher.stages)), strict=False)
         return {"fsp": self.beta * total([fsp(*s, *t) for s, t in pairs])}
 
 
@@ -234,10 +234,10 @@ class KDSVD:
         if len(pairs) < 2:
             raise ConfigError("method 'kdsvd'", rule="needs two stages", received=len(pairs))
 
-    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``kdsvd``, summed over pairs of stages."""
         assert teacher is not None, "the plan refuses kdsvd without a teacher"
-        pairs = zip(pairwise(student.stages), pairwise(teacher.stages), strict=False)
+        pairs = zip(pairwise(network.stages), pairwise(teacher.stages), strict=False)
         return {"kdsvd": self.beta * total([kdsvd(*s, *t, vectors=self.vectors) for s, t in pairs])}
 
 

@@ -20,6 +20,6 @@ class HardLabels:
     def __post_init__(self) -> None:
         check_range("gamma", self.gamma, low=0.0)
 
-    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``cross_entropy``."""
-        return {"cross_entropy": self.gamma * nll(log_soften(student.logits), batch.labels).mean()}
+        return {"cross_entropy": self.gamma * nll(log_soften(network.logits), batch.labels).mean()}

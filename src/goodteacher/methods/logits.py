@@ -11,7 +11,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from goodteacher.base.errors import ConfigError, check_choice, check_labels, check_logits, check_range
+from goodteacher.base.checks import check_labels, check_logits
+from goodteacher.base.errors import ConfigError, check_choice, check_range
 from goodteacher.base.probability import kl, log_soften, reduce, widen
 from goodteacher.base.types import Batch, Labels, Logits, Needs, Output, Progress, Reduction, Terms
 
@@ -151,10 +152,10 @@ class KD:
         check_range("alpha", self.alpha, low=0.0)
         check_range("temperature", self.temperature, low=0.0, open_low=True)
 
-    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``kd``."""
         assert teacher is not None, "the plan refuses kd without a teacher"
-        return {"kd": self.alpha * kd(student.logits, teacher.logits, temperature=self.temperature)}
+        return {"kd": self.alpha * kd(network.logits, teacher.logits, temperature=self.temperature)}
 
 
 @dataclass(frozen=True)
@@ -180,11 +181,11 @@ class DKD:
         check_range("temperature", self.temperature, low=0.0, open_low=True)
         check_range("warmup", self.warmup, low=0.0)
 
-    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``dkd``."""
         assert teacher is not None, "the plan refuses dkd without a teacher"
         loss = dkd(
-            student.logits,
+            network.logits,
             teacher.logits,
             batch.labels,
             alpha=self.alpha,
@@ -223,10 +224,10 @@ class LogitStandardization:
                 raise ConfigError(name, rule="belongs to base: dkd", received=value, remedy="leave it out for base: kd")
             check_range(name, value or 0.0, low=0.0)
 
-    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``logit_standardization``."""
         assert teacher is not None, "the plan refuses logit_standardization without a teacher"
-        own, theirs = standardise(student.logits), standardise(teacher.logits)
+        own, theirs = standardise(network.logits), standardise(teacher.logits)
         if self.base == "kd":
             loss = kd(own, theirs, temperature=self.temperature)
         else:

@@ -11,7 +11,8 @@ from typing import ClassVar
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from goodteacher.base.errors import check_logits, check_range
+from goodteacher.base.checks import check_logits
+from goodteacher.base.errors import check_range
 from goodteacher.base.probability import kl, log_soften, reduce, soften
 from goodteacher.base.types import Batch, Logits, Needs, Output, Progress, Reduction, Terms
 
@@ -154,10 +155,10 @@ class DIST:
         check_range("intra", self.intra, low=0.0)
         check_range("temperature", self.temperature, low=0.0, open_low=True)
 
-    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``dist``."""
         assert teacher is not None, "the plan refuses dist without a teacher"
-        loss = dist(student.logits, teacher.logits, beta=self.beta, gamma=self.intra, temperature=self.temperature)
+        loss = dist(network.logits, teacher.logits, beta=self.beta, gamma=self.intra, temperature=self.temperature)
         return {"dist": loss}
 
 
@@ -173,10 +174,10 @@ class TTM:
         check_range("alpha", self.alpha, low=0.0)
         check_range("temperature", self.temperature, low=0.0, open_low=True)
 
-    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``ttm``."""
         assert teacher is not None, "the plan refuses ttm without a teacher"
-        return {"ttm": self.alpha * ttm(student.logits, teacher.logits, temperature=self.temperature)}
+        return {"ttm": self.alpha * ttm(network.logits, teacher.logits, temperature=self.temperature)}
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ class WTTM:
         check_range("alpha", self.alpha, low=0.0)
         check_range("temperature", self.temperature, low=0.0, open_low=True)
 
-    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``wttm``."""
         assert teacher is not None, "the plan refuses wttm without a teacher"
-        return {"wttm": self.alpha * wttm(student.logits, teacher.logits, temperature=self.temperature)}
+        return {"wttm": self.alpha * wttm(network.logits, teacher.logits, temperature=self.temperature)}

@@ -12,7 +12,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from goodteacher.base.errors import ConfigError, check_logits, check_range
+from goodteacher.base.checks import check_logits
+from goodteacher.base.errors import ConfigError, check_range
 from goodteacher.base.probability import kl, log_soften, nll
 from goodteacher.base.types import Batch, Logits, Needs, Output, Progress, Terms
 
@@ -101,11 +102,11 @@ class MLKD:
         check_range("label", self.label, low=0.0)
         _check_temperatures(self.temperatures)
 
-    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the terms ``mlkd``, ``mlkd_strong`` and ``cross_entropy_strong``."""
         assert teacher is not None, "the plan refuses mlkd without a teacher"
-        own, theirs = student.views["strong"].logits, teacher.views["strong"].logits
-        plain = mlkd(student.logits, teacher.logits, temperatures=self.temperatures)
+        own, theirs = network.views["strong"].logits, teacher.views["strong"].logits
+        plain = mlkd(network.logits, teacher.logits, temperatures=self.temperatures)
         strong = mlkd(own, theirs, temperatures=self.temperatures, consistency=self.strong_consistency)
         return {
             "mlkd": self.alpha * plain,

@@ -10,8 +10,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from goodteacher.base.checks import check_same_shape
 from goodteacher.base.compose import Setting
-from goodteacher.base.errors import ConfigError, ShapeError, check_range, check_same_shape
+from goodteacher.base.errors import ConfigError, ShapeError, check_range
 from goodteacher.base.probability import reduce
 from goodteacher.base.types import Batch, Needs, Output, Progress, Reduction, Terms
 from goodteacher.methods.connectors import (
@@ -22,7 +23,7 @@ from goodteacher.methods.connectors import (
     total,
     wide,
 )
-from goodteacher.models.features import guess_taps
+from goodteacher.models.taps import guess_taps
 
 RARE = 1e-3
 """Share of negative values below which their mean is not estimated; Heo et al. (2019b), as released."""
@@ -161,12 +162,12 @@ class OFD(nn.Module):
         self.connectors = nn.ModuleList(connectors)
         initialise_convolutions(self)
 
-    def forward(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``ofd``, summed over stages."""
         assert teacher is not None, "the plan refuses ofd without a teacher"
         depth = len(self.connectors)
         values = []
-        maps = zip(self.connectors, student.pre_activations, teacher.pre_activations, strict=False)
+        maps = zip(self.connectors, network.pre_activations, teacher.pre_activations, strict=False)
         for i, (connector, of_student, of_teacher) in enumerate(maps):
             pooled = pool_to_smaller(connector(wide(of_student)), wide(of_teacher))
             values.append(ofd(*pooled, self.get_buffer(f"margin{i}")) / 2.0 ** (depth - i - 1))

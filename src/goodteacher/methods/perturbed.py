@@ -12,7 +12,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from goodteacher.base.errors import ShapeError, check_logits, check_range, values_are_trusted
+from goodteacher.base.checks import check_logits, values_are_trusted
+from goodteacher.base.errors import ShapeError, check_range
 from goodteacher.base.probability import kl, log_soften, reduce
 from goodteacher.base.types import Batch, Logits, Needs, Output, Progress, Reduction, Terms
 
@@ -92,7 +93,7 @@ class PTLoss:
             raise ShapeError("coefficients", rule=rule, received=repr(self.coefficients)) from error
         _check_coefficients(epsilon, None)
 
-    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``ptloss``."""
         assert teacher is not None, "the plan refuses ptloss without a teacher"
-        return {"ptloss": self.alpha * ptloss(student.logits, teacher.logits, coefficients=self.coefficients)}
+        return {"ptloss": self.alpha * ptloss(network.logits, teacher.logits, coefficients=self.coefficients)}

@@ -16,7 +16,7 @@ from goodteacher.base.probability import log_soften, nll
 from goodteacher.base.types import Labels, Logits, Output, Tap, Terms
 from goodteacher.methods.connectors import FACTOR_RATE, factor_decoder, factor_encoder, mean_square, total, wide
 from goodteacher.methods.selfsupervised import ROTATIONS, RotationHeads
-from goodteacher.models.features import TappedModel
+from goodteacher.models.taps import TappedModel
 
 
 class Prepared(nn.Module, abc.ABC):

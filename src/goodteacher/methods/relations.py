@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from goodteacher.base.errors import ShapeError, check_float, check_range
+from goodteacher.base.checks import check_float
+from goodteacher.base.errors import ShapeError, check_range
 from goodteacher.base.probability import widen
 from goodteacher.base.types import Batch, Needs, Output, Progress, Terms
 
@@ -219,8 +220,8 @@ def rkd(
     return distance_weight * distance + angle_weight * rkd_angle(student_embedding, teacher_embedding)
 
 
-_EMBEDDINGS = Needs(student=frozenset({"embedding"}), teacher=frozenset({"embedding"}), uses_teacher=True)
-_STAGES = Needs(student=frozenset({"stages"}), teacher=frozenset({"stages"}), uses_teacher=True)
+_EMBEDDINGS = Needs(network=frozenset({"embedding"}), teacher=frozenset({"embedding"}), uses_teacher=True)
+_STAGES = Needs(network=frozenset({"stages"}), teacher=frozenset({"stages"}), uses_teacher=True)
 
 
 @dataclass(frozen=True)
@@ -239,9 +240,9 @@ class PKT:
     def __post_init__(self) -> None:
         check_range("beta", self.beta, low=0.0)
 
-    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``pkt``."""
-        own, theirs = embeddings(student, teacher)
+        own, theirs = embeddings(network, teacher)
         weight = self.beta * len(own) / PUBLISHED_BATCH if self.rescale else self.beta
         return {"pkt": weight * pkt(own, theirs)}
 
@@ -256,10 +257,10 @@ class SP:
     def __post_init__(self) -> None:
         check_range("beta", self.beta, low=0.0)
 
-    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``sp``."""
         assert teacher is not None, "the plan refuses sp without a teacher"
-        return {"sp": self.beta * sp(student.stages[-1], teacher.stages[-1])}
+        return {"sp": self.beta * sp(network.stages[-1], teacher.stages[-1])}
 
 
 @dataclass(frozen=True)
@@ -276,15 +277,15 @@ class RKD:
         check_range("distance_weight", self.distance_weight, low=0.0)
         check_range("angle_weight", self.angle_weight, low=0.0)
 
-    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``rkd``."""
-        own, theirs = embeddings(student, teacher)
+        own, theirs = embeddings(network, teacher)
         loss = rkd(own, theirs, distance_weight=self.distance_weight, angle_weight=self.angle_weight)
         return {"rkd": self.beta * loss}
 
 
-def embeddings(student: Output, teacher: Output | None) -> tuple[Tensor, Tensor]:
+def embeddings(network: Output, teacher: Output | None) -> tuple[Tensor, Tensor]:
     """Return both networks' embeddings, which the loop serves."""
     assert teacher is not None, "the plan refuses a relation without a teacher"
-    assert student.embedding is not None and teacher.embedding is not None, "the loop serves needs"
-    return student.embedding, teacher.embedding
+    assert network.embedding is not None and teacher.embedding is not None, "the loop serves needs"
+    return network.embedding, teacher.embedding

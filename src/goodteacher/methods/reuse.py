@@ -25,7 +25,7 @@ from goodteacher.methods.connectors import (
     shapes_of,
     wide,
 )
-from goodteacher.models.features import TappedModel, Taps, guess_taps
+from goodteacher.models.taps import TappedModel, Taps, guess_taps
 
 
 def srrl(
@@ -98,10 +98,10 @@ class SRRL(nn.Module):
         self.classifier: Tensor
         self.register_buffer("classifier", _head(_network(setting, "srrl"), "srrl").weight.detach().clone())
 
-    def forward(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``srrl``."""
-        assert teacher is not None and student.embedding is not None and teacher.embedding is not None
-        hidden = self.connector(wide(student.embedding))
+        assert teacher is not None and network.embedding is not None and teacher.embedding is not None
+        hidden = self.connector(wide(network.embedding))
         return {"srrl": srrl(hidden, teacher.embedding, self.classifier, alpha=self.alpha, beta=self.beta)}
 
 
@@ -192,7 +192,7 @@ class SimKD(nn.Module):
         check_range("factor", factor, low=1)
         self.beta = beta
         shapes_of(setting, "simkd", student="stages")
-        student, teacher = setting.student_shapes["stages"][-1], setting.teacher_shapes["stages"][-1]
+        student, teacher = setting.network_shapes["stages"][-1], setting.teacher_shapes["stages"][-1]
         size = (min(student[1], teacher[1]), min(student[2], teacher[2]))
         network = _network(setting, "simkd")
         behind = list(children_behind(network, guess_taps(network).stages[-1], "method 'simkd'").values())
@@ -204,12 +204,12 @@ class SimKD(nn.Module):
         self.classifier = Frozen(*behind[pools[0] :], nn.Flatten(1), head)
         self.projector = Projector(student[0], head.in_features, factor, size)
 
-    def forward(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``simkd``."""
         assert teacher is not None, "the plan refuses simkd without a teacher"
         with torch.no_grad():
             target = self.finish(wide(teacher.stages[-1]))
-        return {"simkd": self.beta * simkd(self.projector(student.stages[-1]), target)}
+        return {"simkd": self.beta * simkd(self.projector(network.stages[-1]), target)}
 
     def deployed(self, student: nn.Module) -> nn.Module:
         """Return the network that is evaluated and exported: the student's stages, the projector, the teacher's classifier.

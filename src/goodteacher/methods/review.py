@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from goodteacher.base.checks import check_same_shape
 from goodteacher.base.compose import Setting
-from goodteacher.base.errors import check_range, check_same_shape
+from goodteacher.base.errors import check_range
 from goodteacher.base.probability import reduce
 from goodteacher.base.types import Batch, Needs, Output, Progress, Reduction, Terms
 from goodteacher.methods.connectors import Shape, check_maps, shapes_of, total, wide
@@ -123,10 +124,10 @@ class ReviewKD(nn.Module):
             [AttentionFusion(s, t, mid_width, deepest=i == len(pairs)) for i, (s, t) in enumerate(levels)]
         )
 
-    def forward(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``reviewkd``, summed over levels."""
-        assert teacher is not None and student.embedding is not None and teacher.embedding is not None
-        maps = [*student.stages[: len(self.fusions) - 1], student.embedding[:, :, None, None]]
+        assert teacher is not None and network.embedding is not None and teacher.embedding is not None
+        maps = [*network.stages[: len(self.fusions) - 1], network.embedding[:, :, None, None]]
         targets = [*teacher.pre_activations[: len(self.fusions) - 1], teacher.embedding[:, :, None, None]]
         values: list[Tensor] = []
         below: Tensor | None = None

@@ -19,7 +19,7 @@ from goodteacher.base.stages import children_behind, stage_names
 from goodteacher.base.types import Batch, Logits, Needs, Output, Progress, Reduction, Tap, Terms
 from goodteacher.methods.connectors import Shape, initialise_convolutions, total, wide
 from goodteacher.methods.logits import kd
-from goodteacher.models.features import guess_taps
+from goodteacher.models.taps import guess_taps
 
 ROTATIONS = 4
 
@@ -80,17 +80,17 @@ class HSAKD(nn.Module):
         check_range("beta", beta, low=0.0)
         check_range("temperature", temperature, low=0.0, open_low=True)
         self.alpha, self.beta, self.temperature = alpha, beta, temperature
-        if setting.student is None:
+        if setting.network is None:
             raise ConfigError("method 'hsakd'", rule="needs the student's network", received="none")
-        self.heads = RotationHeads(setting.student, setting.student_shapes, setting.classes)
+        self.heads = RotationHeads(setting.network, setting.network_shapes, setting.classes)
         if self.heads.taps != {"stages"}:
             self.needs = self.needs | Needs(self.heads.taps)
 
-    def forward(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the terms ``hsakd_heads``, summed over heads, and ``hsakd_logits``."""
         if teacher is None or "rotated" not in teacher.views or "heads" not in teacher.views["rotated"].extra:
             raise ConfigError("method 'hsakd'", rule="needs a teacher prepared with 'rotation_heads'", received="none")
-        seen, taught = student.views["rotated"], teacher.views["rotated"]
+        seen, taught = network.views["rotated"], teacher.views["rotated"]
         pairs = zip(self.heads(seen), taught.extra["heads"], strict=False)
         heads = total([hsakd(s, t, temperature=self.temperature) for s, t in pairs])
         logits = hsakd(seen.logits, taught.logits, temperature=self.temperature)

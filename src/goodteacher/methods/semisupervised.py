@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from goodteacher.base.checks import check_labels, check_logits
 from goodteacher.base.compose import Setting
-from goodteacher.base.errors import ConfigError, ShapeError, check_labels, check_logits, check_range
+from goodteacher.base.errors import ConfigError, ShapeError, check_range
 from goodteacher.base.probability import log_soften, nll, reduce
 from goodteacher.base.seeds import numpy_stream
 from goodteacher.base.types import Batch, Labels, Logits, Needs, Output, Progress, Reduction, Terms
@@ -105,9 +106,9 @@ class Labelled(nn.Module):
             known[labelled_rows(setting.labels, per_class, seed)] = True
         self.register_buffer("is_labelled", known, persistent=False)
 
-    def forward(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``labelled``."""
         if not self.has_labels:
             raise ConfigError("method 'labelled'", rule="needs the labels of all training examples", received="none")
         known = self.is_labelled[batch.indices]
-        return {"labelled": self.weight * labelled_cross_entropy(student.logits, batch.labels, known)}
+        return {"labelled": self.weight * labelled_cross_entropy(network.logits, batch.labels, known)}

@@ -130,7 +130,7 @@ def needs_teacher(spec: Spec) -> bool:
 
 def describe_needs(needs: Needs) -> str:
     """Return a method's needs in words, for ``goodteacher list methods``."""
-    words: list[str] = sorted(needs.student | needs.teacher)
+    words: list[str] = sorted(needs.network | needs.teacher)
     words += [f"view {view}" for view in sorted(needs.views)] + (["a row an example"] if needs.examples else [])
     words += [f"prepares {name}" for name in sorted(needs.preparation)]
     words += [f"{needs.initial_epochs} epochs before"] if needs.initial_epochs else []

@@ -7,7 +7,7 @@ import math
 
 from torch import Tensor, nn
 
-from goodteacher.models.features import Taps
+from goodteacher.models.taps import Taps
 
 
 class MLP(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from goodteacher.base.errors import ConfigError, check_range
-from goodteacher.models.features import Taps
+from goodteacher.models.taps import Taps
 
 V2_GROUPS = (
     # expansion (None: the model's), width, blocks, stride of the first block

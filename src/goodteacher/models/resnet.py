@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from goodteacher.models.features import Taps
+from goodteacher.models.taps import Taps
 
 
 class BasicBlock(nn.Module):

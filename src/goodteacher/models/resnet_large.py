@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from goodteacher.base.errors import ConfigError, check_choice
-from goodteacher.models.features import Taps
 from goodteacher.models.resnet import BasicBlock
+from goodteacher.models.taps import Taps
 
 BASIC_DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 BOTTLENECK_DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}

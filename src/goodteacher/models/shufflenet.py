@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from goodteacher.models.features import Taps
+from goodteacher.models.taps import Taps
 
 STEM = 24
 V1_GROUPS = 3

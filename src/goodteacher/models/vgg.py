@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from goodteacher.base.errors import ConfigError
-from goodteacher.models.features import Taps
+from goodteacher.models.taps import Taps
 
 Widths = tuple[int, ...]
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from goodteacher.base.errors import ConfigError, check_range
-from goodteacher.models.features import Taps
+from goodteacher.models.taps import Taps
 
 
 class PreActivationBlock(nn.Module):

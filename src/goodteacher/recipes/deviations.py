@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from goodteacher.base.stats import Estimate, mean_interval
 from goodteacher.data.problem import Problem
 from goodteacher.data.sources import load
 from goodteacher.diagnose.explain import Part
@@ -38,7 +39,6 @@ from goodteacher.recipes.eigenspace import ROWS as EIGENSPACE
 from goodteacher.recipes.reproduction import Finding, Order, Reproduction
 from goodteacher.recipes.switching import switching
 from goodteacher.report.tables import Grid, percent
-from goodteacher.study.stats import Estimate, mean_interval
 
 # Nagarajan et al. (2023), as summarised: vision settings that underfit low-confidence points, and text settings of slope > 1.
 PUBLISHED_COUNTS = {"test": "18 of 18 vision settings", "train": "13 of 18 vision settings"}

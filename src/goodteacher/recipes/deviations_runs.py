@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from goodteacher.base.stats import Estimate, mean_interval
 from goodteacher.data.problem import Problem
 from goodteacher.data.sources import load
 from goodteacher.diagnose.deviation import LEAST, Deviation, deviation
@@ -20,7 +21,6 @@ from goodteacher.recipes.reproduction import Budget, Order
 from goodteacher.report.tables import number
 from goodteacher.study.run import Run
 from goodteacher.study.spec import parse_study
-from goodteacher.study.stats import Estimate, mean_interval
 from goodteacher.train.infer import predict
 
 # Nothing but the teacher, as softened in Hinton et al.: what is left is a deviation of the student, not of its label.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from goodteacher.base.errors import ConfigError
+from goodteacher.base.stats import Estimate, mean_interval, paired_difference
 from goodteacher.data.problem import Problem
 from goodteacher.diagnose.explain import Part
 from goodteacher.recipes.deviations_runs import (
@@ -25,7 +26,6 @@ from goodteacher.recipes.reproduction import Order
 from goodteacher.report.explain_figures import scatter_chart
 from goodteacher.report.tables import Grid, percent
 from goodteacher.study.run import Run
-from goodteacher.study.stats import Estimate, mean_interval, paired_difference
 
 # Teacher's and student's model.
 PAIRS = {

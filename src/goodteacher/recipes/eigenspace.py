@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from goodteacher.base.probability import kl, log_soften
 from goodteacher.base.seeds import seeded, torch_stream
+from goodteacher.base.stats import Estimate, mean_interval
 from goodteacher.data.augment import normalise
 from goodteacher.data.problem import Problem
 from goodteacher.diagnose.spectrum import Spectrum, at_equal_top, eigendirections, flow_progress, progress
@@ -21,7 +22,6 @@ from goodteacher.models.mlp import MLP
 from goodteacher.recipes import reading
 from goodteacher.recipes.reproduction import Budget, Finding, Order, Reproduction
 from goodteacher.report.tables import Grid
-from goodteacher.study.stats import Estimate, mean_interval
 
 # A student of softmax at T = 1 differs from its teacher by its targets alone; at T = 4 by its softened loss too.
 SOFTMAX = {"linear-softmax": 1.0, "linear-softmax-T4": 4.0, "mlp-softmax": 1.0, "mlp-softmax-T4": 4.0}

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from goodteacher.base.errors import ConfigError
+from goodteacher.base.stats import Estimate, rank_correlation, resamples, spearman
 from goodteacher.diagnose.results import Results
 from goodteacher.recipes import humans_networks as networks
 from goodteacher.recipes import reading
 from goodteacher.recipes.reproduction import Budget, Finding, Order, Reproduction
 from goodteacher.report.tables import Grid, percent
 from goodteacher.study.spec import StudySpec, parse_study
-from goodteacher.study.stats import Estimate, rank_correlation, resamples, spearman
 
 PARTS = ("published", "teachers")
 OBJECTIVES = ("cross_entropy", "brier", "label_smoothing", "soteacher")

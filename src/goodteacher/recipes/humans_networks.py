@@ -13,11 +13,11 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from goodteacher.base.errors import DataError
+from goodteacher.base.stats import Estimate, spearman
 from goodteacher.diagnose.distance import distance_to_votes
 from goodteacher.diagnose.ranking import example_scores
+from goodteacher.maps.table import fit_temperature
 from goodteacher.report.tables import Grid, ends
-from goodteacher.study.stats import Estimate, spearman
-from goodteacher.teachers.targets import fit_temperature
 
 VOTED, LOGITS = "cifar10.npz", "test_logits_8models.npz"
 # A score on labels and the distance to people that it should order networks by.

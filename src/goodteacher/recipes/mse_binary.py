@@ -47,7 +47,7 @@ BINARY: dict[Budget, Binary] = {
     "hours": Binary("vgg13", 40, 3, 2000, 32),
     "paper": Binary("vgg13", 240, 5),
 }
-PUPIL = "mobilenetv2_0.1"
+STUDENT = "mobilenetv2_0.1"
 RECIPE = (
     'The paper prints one recipe, for CIFAR-100 "and settings in this paper" (SGD at 0.05, 240 epochs, batches of 64), '
     "and does not "
@@ -84,7 +84,7 @@ def tasks_of(order: Order) -> tuple[str, ...]:
 
 def binary_study(task: str, methods: Sequence[str], words: Mapping[str, Any], size: Binary, tag: str) -> StudySpec:
     """Return the study of one task."""
-    pair, recipe = (size.teacher, PUPIL), {"epochs": size.epochs, "batch_size": size.batch}
+    pair, recipe = (size.teacher, STUDENT), {"epochs": size.epochs, "batch_size": size.batch}
     return benchmark_study(f"mse-table4-{task}{tag}", pair, methods, words, size.seeds, **recipe)
 
 
@@ -133,7 +133,7 @@ def table4(order: Order) -> Finding:
         (*dict.fromkeys(said), *SLIPS["table4"]),
         (
             cell_grid(
-                f"{size.teacher} -> {PUPIL} ({done} of {len(cells)} cells)",
+                f"{size.teacher} -> {STUDENT} ({done} of {len(cells)} cells)",
                 cells,
                 "Of 200 test pictures one is half a point.",
             ),

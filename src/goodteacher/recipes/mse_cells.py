@@ -11,6 +11,7 @@ import pandas as pd
 from torch import Tensor
 
 from goodteacher.api import finished_teachers
+from goodteacher.base.stats import Estimate, holm, mean_interval, paired_difference, t_test_p
 from goodteacher.data.problem import Problem
 from goodteacher.data.sources import load
 from goodteacher.diagnose.results import Results
@@ -22,7 +23,6 @@ from goodteacher.report.tables import Grid, number, percent
 from goodteacher.study.execute import facts_of
 from goodteacher.study.plan import plan_study
 from goodteacher.study.spec import StudySpec
-from goodteacher.study.stats import Estimate, holm, mean_interval, paired_difference, t_test_p
 from goodteacher.study.store import Store
 
 OBJECTIVES = ("cross_entropy", "brier")

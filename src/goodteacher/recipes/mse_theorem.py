@@ -26,7 +26,7 @@ from goodteacher.recipes.mse_theorem_checks import (
 from goodteacher.recipes.mse_toy import networks, stack_of, train_stack
 from goodteacher.recipes.reproduction import Budget, Finding, Order, Reproduction
 from goodteacher.train.batched_mlp import StackLoss
-from goodteacher.train.config import Recipe
+from goodteacher.train.recipe import Recipe
 from goodteacher.train.stack import Stack
 
 OBJECTIVES: dict[str, StackLoss] = {"cross-entropy": "kl", "Brier": "brier_sum"}

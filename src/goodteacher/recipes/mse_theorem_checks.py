@@ -14,8 +14,8 @@ from scipy import stats
 from torch import Tensor
 
 from goodteacher.base.probability import brier_score, kl, log_probabilities, log_soften, nll, squared_distance
+from goodteacher.base.stats import Estimate, holm, mean_interval, spearman
 from goodteacher.report.tables import Grid
-from goodteacher.study.stats import Estimate, holm, mean_interval, spearman
 
 SCORES = ("brier", "log")
 # p* and two estimates of it that squared distance and cross-entropy order differently.

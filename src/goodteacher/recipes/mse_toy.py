@@ -36,7 +36,7 @@ from goodteacher.recipes.reproduction import Budget, Finding, Order, Reproductio
 from goodteacher.report.progress import follow
 from goodteacher.study.cohort import News
 from goodteacher.train.batched_mlp import StackLoss
-from goodteacher.train.config import Recipe
+from goodteacher.train.recipe import Recipe
 from goodteacher.train.stack import Stack, fit_stack
 
 # The released toy: 5,000 / 5,000 / 90,000 of 100,000, MLP 30-128-128-3, SGD 5e-4 constant, momentum 0.9, batch 32, 100 epochs.

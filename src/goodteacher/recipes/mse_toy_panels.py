@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from goodteacher.base.stats import Estimate, mean_interval, paired_difference, rank_correlation, resamples, spearman
 from goodteacher.report.tables import Grid, ends, percent
-from goodteacher.study.stats import Estimate, mean_interval, paired_difference, rank_correlation, resamples, spearman
 
 SHARE, SHARE_HALF, PERTURBED = "share of the label", "share of the label, at most 1/2", "three perturbations"
 CROSS_ENTROPY, BRIER, BRIER_SUM = "cross-entropy teacher", "Brier teacher", "summed Brier teacher"

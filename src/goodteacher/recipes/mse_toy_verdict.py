@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from goodteacher.base.stats import Estimate, holm, mean_interval, paired_difference, t_test_p
 from goodteacher.recipes.mse_toy_panels import COMPARISONS, Point, panel_rows, pooled, rho_words
 from goodteacher.report.conclusion import ALPHA
 from goodteacher.report.tables import number, percent
-from goodteacher.study.stats import Estimate, holm, mean_interval, paired_difference, t_test_p
 
 
 def panel_estimates(problems: Sequence[Sequence[Point]]) -> dict[tuple[str, str], dict[str, Estimate]]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from goodteacher.base.stats import Estimate, holm, paired_difference, t_test_p
 from goodteacher.diagnose.predictors import (
     Cases,
     Judged,
@@ -24,7 +25,6 @@ from goodteacher.recipes.reproduction import Finding, Order
 from goodteacher.report.conclusion import ALPHA
 from goodteacher.report.tables import Grid, number, percent
 from goodteacher.study.spec import StudySpec, parse_study
-from goodteacher.study.stats import Estimate, holm, paired_difference, t_test_p
 
 OBJECTIVES = ("cross_entropy", "brier", "label_smoothing", "confidence_penalty", "soteacher", "tolerant")
 # Regularisation on top of cross-entropy, as overrides of the recipe.

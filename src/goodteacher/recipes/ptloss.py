@@ -10,17 +10,17 @@ from typing import Any
 
 import pandas as pd
 
+from goodteacher.base.stats import Estimate, spearman
 from goodteacher.data.gaussian import gaussian_problem
 from goodteacher.data.problem import Problem
 from goodteacher.diagnose.distance import distance_to_truth, distance_to_votes
 from goodteacher.diagnose.results import Results
+from goodteacher.maps.table import parse_map
 from goodteacher.recipes import reading
 from goodteacher.recipes.reproduction import Budget, Finding, Order, Reproduction
 from goodteacher.report.conclusion import ALPHA
 from goodteacher.report.tables import Grid, ends, percent
 from goodteacher.study.spec import StudySpec, parse_study
-from goodteacher.study.stats import Estimate, spearman
-from goodteacher.teachers.targets import parse_map
 
 # The series of the paper has five perturbed coefficients in its main experiments; its search is random.
 ORDER = 5

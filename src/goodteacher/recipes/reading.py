@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from goodteacher.base.probability import kl, log_soften
+from goodteacher.base.stats import Estimate, holm, mean_interval, paired_difference, t_test_p
 from goodteacher.data.problem import Problem
 from goodteacher.data.sources import load
 from goodteacher.diagnose.calibration import expected_calibration_error
@@ -17,7 +18,6 @@ from goodteacher.diagnose.results import Results
 from goodteacher.recipes.reproduction import Order
 from goodteacher.report.conclusion import ALPHA
 from goodteacher.report.tables import Grid, number, percent
-from goodteacher.study.stats import Estimate, holm, mean_interval, paired_difference, t_test_p
 from goodteacher.train.infer import quick_scores
 
 BySeed = Mapping[int, float]

@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
+from goodteacher.base.stats import Estimate
 from goodteacher.diagnose.results import Results
 from goodteacher.recipes import reading
 from goodteacher.recipes.published import BENCHMARK, LIGHT
 from goodteacher.recipes.reproduction import Budget, Finding, Order, Reproduction
 from goodteacher.report.tables import Grid, percent
 from goodteacher.study.spec import StudySpec, parse_study
-from goodteacher.study.stats import Estimate
 
 # Dong, Liu & Shang (2024), CIFAR-100, plain KD: (student, teacher) by standard teacher and by SoTeacher, and how this is known.
 PUBLISHED: dict[tuple[str, str], tuple[tuple[float, float | None], tuple[float, float | None], str]] = {

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from goodteacher.base.stats import holm, mean_interval, paired_difference, t_test_p
 from goodteacher.recipes.deviations_runs import (
     TAUGHT,
     UNKNOWN,
@@ -27,7 +28,6 @@ from goodteacher.recipes.deviations_settings import departures_of
 from goodteacher.recipes.reproduction import Finding, Order
 from goodteacher.report.tables import Grid, number, percent
 from goodteacher.study.run import Run
-from goodteacher.study.stats import holm, mean_interval, paired_difference, t_test_p
 
 SHARES = (0.25, 0.5, 0.75)
 # Loss before and after the switch.

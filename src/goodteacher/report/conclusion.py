@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from goodteacher.base.stats import Estimate
 from goodteacher.diagnose.results import Results, StudentRow
 from goodteacher.report.tables import ends
-from goodteacher.study.stats import Estimate
 
 ALPHA = 0.05
 

@@ -34,8 +34,8 @@ from goodteacher.study.assemble import frozen_teacher
 from goodteacher.study.machine import environment
 from goodteacher.study.run import Run
 from goodteacher.study.store import Store, load_study
-from goodteacher.train.config import Recipe
 from goodteacher.train.frozen import NetworkTeacher, views_of
+from goodteacher.train.recipe import Recipe
 from goodteacher.train.records import write_atomically, write_json
 
 # Training examples looked at: enough for shares to a point, few enough for two networks on two cores.

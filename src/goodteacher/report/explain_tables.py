@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from goodteacher.base.stats import Estimate
 from goodteacher.diagnose.deviation import CLIP, Deviation
 from goodteacher.diagnose.explain import Contest, Explanation, Group
 from goodteacher.report.tables import Grid, number, percent
-from goodteacher.study.stats import Estimate
 
 KEYS = ("nll", "brier", "ece", "overconfident", "underconfident")
 

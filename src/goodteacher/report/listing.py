@@ -11,15 +11,15 @@ import torch
 from goodteacher.base.compose import LossRow, option_defaults
 from goodteacher.base.errors import ConfigError, check_choice
 from goodteacher.data.sources import SOURCES
+from goodteacher.maps.table import MAPS
 from goodteacher.methods.table import METHODS, describe_needs
-from goodteacher.models.features import describe_taps, guess_taps
 from goodteacher.models.table import MODELS, build_model
+from goodteacher.models.taps import describe_taps, guess_taps
+from goodteacher.objectives.table import OBJECTIVES
 from goodteacher.report.tables import Grid
 from goodteacher.study.examine import Facts, examine
 from goodteacher.study.run import Run
 from goodteacher.study.store import Store
-from goodteacher.teachers.table import OBJECTIVES
-from goodteacher.teachers.targets import MAPS
 
 KINDS = ("models", "objectives", "methods", "maps", "data", "recipes", "runs", "taps")
 RECIPES = (("demo", "digits and Gaussians, offline, minutes", "goodteacher demo"),)

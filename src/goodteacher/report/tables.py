@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
+from goodteacher.base.stats import Estimate
 from goodteacher.diagnose.ranking import Ranked
 from goodteacher.diagnose.results import Results
 from goodteacher.diagnose.scorecard import QUANTITIES
-from goodteacher.study.stats import Estimate
 
 
 @dataclass(frozen=True)

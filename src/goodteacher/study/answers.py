@@ -14,11 +14,11 @@ from torch import Tensor
 
 from goodteacher.base.probability import log_probabilities
 from goodteacher.base.types import Labels, Logits
+from goodteacher.maps.ensembles import fit_weights, mean_of
+from goodteacher.maps.table import TargetMap, parse_map
 from goodteacher.study.run import Run, fitted_map
 from goodteacher.study.store import Store
 from goodteacher.study.teaching import TABLES, Teaching
-from goodteacher.teachers.ensembles import fit_weights, mean_of
-from goodteacher.teachers.targets import TargetMap, parse_map
 
 
 class Answers:

@@ -19,22 +19,22 @@ from goodteacher.data.problem import Problem
 from goodteacher.methods.labels import HardLabels
 from goodteacher.methods.preparation import PREPARATIONS, Prepared
 from goodteacher.methods.table import METHODS
-from goodteacher.models.features import tap_shapes
 from goodteacher.models.table import build_model
+from goodteacher.models.taps import tap_shapes
+from goodteacher.objectives.regularised import MCMI
+from goodteacher.objectives.table import OBJECTIVES
 from goodteacher.study.answers import Answers
-from goodteacher.study.canonical import pupil_setting
+from goodteacher.study.canonical import student_setting
 from goodteacher.study.prepare import PreparationLoss, PreparedTeacher
 from goodteacher.study.run import Run
 from goodteacher.study.runspec import RunSpec
 from goodteacher.study.store import Store
 from goodteacher.study.teaching import TABLES, Teaching
-from goodteacher.teachers.regularised import MCMI
-from goodteacher.teachers.table import OBJECTIVES
 from goodteacher.train.checkpoint import load_weights
-from goodteacher.train.config import Recipe
 from goodteacher.train.frozen import EnsembleTeacher, FoldTeacher, MappedTeacher, NetworkTeacher, TableTeacher, views_of
 from goodteacher.train.learner import Learner
 from goodteacher.train.precision import Precision, autocast, choose_precision
+from goodteacher.train.recipe import Recipe
 from goodteacher.train.records import read_json, write_json
 
 
@@ -160,12 +160,12 @@ def build_loss(spec: RunSpec, model: nn.Module, teacher: nn.Module | None, probl
     setting = Setting(
         classes=problem.classes,
         examples=len(problem.train),
-        student_shapes=shapes,
+        network_shapes=shapes,
         teacher_shapes=taught,
-        student=model,
+        network=model,
         teacher=teacher,
         labels=problem.train.labels,
-        **(pupil_setting(spec.loss, problem.classes, problem.input_shape) if spec.kind == "teacher" else {}),
+        **(student_setting(spec.loss, problem.classes, problem.input_shape) if spec.kind == "teacher" else {}),
     )
     return loss_from_parts(spec.kind, spec.loss, spec.gamma, setting)
 
@@ -290,9 +290,9 @@ def rebuild(run: Run) -> nn.Module:
         setting = Setting(
             classes=classes,
             examples=facts["train"],
-            student_shapes=tap_shapes(model, sample)[1],
+            network_shapes=tap_shapes(model, sample)[1],
             teacher_shapes=tap_shapes(teacher, sample)[1],
-            student=model,
+            network=model,
             teacher=teacher,
         )
         deployed = getattr(loss_from_parts("student", spec["loss"], spec["gamma"], setting), "deployed", None)

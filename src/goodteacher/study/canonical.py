@@ -12,17 +12,17 @@ import torch
 from goodteacher.base.compose import LossRow, Setting, build_parts, option_defaults, parse
 from goodteacher.base.errors import ConfigError
 from goodteacher.base.types import Loss
+from goodteacher.maps.table import parse_map
 from goodteacher.methods.table import METHODS, parse_method
-from goodteacher.models.features import tap_shapes
 from goodteacher.models.table import build_model
+from goodteacher.models.taps import tap_shapes
+from goodteacher.objectives.student_friendly import student_named
+from goodteacher.objectives.table import OBJECTIVES, check_objective
 from goodteacher.study.examine import FEW, Facts
 from goodteacher.study.spec import Named, StudySpec, TeacherSpec, arm_recipe
-from goodteacher.teachers.student_friendly import pupil_named
-from goodteacher.teachers.table import OBJECTIVES, check_objective
-from goodteacher.teachers.targets import parse_map
-from goodteacher.train.config import Recipe
 from goodteacher.train.mixing import check_mixing
 from goodteacher.train.optim import cycle_ends
+from goodteacher.train.recipe import Recipe
 
 Parts = dict[str, dict[str, Any]]
 
@@ -95,21 +95,21 @@ def built_objective(parts: Parts, model: Parts, facts: Facts) -> list[Loss]:
         setting = Setting(
             facts.classes,
             min(facts.examples, FEW),
-            student_shapes=tap_shapes(network, sample)[1],
-            student=network,
-            **pupil_setting(parts, facts.classes, facts.input_shape),
+            network_shapes=tap_shapes(network, sample)[1],
+            network=network,
+            **student_setting(parts, facts.classes, facts.input_shape),
         )
         return build_parts(parts, OBJECTIVES, setting)
 
 
-def pupil_setting(objective: Parts, classes: int, input_shape: tuple[int, ...]) -> dict[str, Any]:
+def student_setting(objective: Parts, classes: int, input_shape: tuple[int, ...]) -> dict[str, Any]:
     """Return the fields of a `Setting` that hold the student an objective makes its teacher for; none for most."""
-    pupil = pupil_named(objective)
-    if pupil is None:
+    student = student_named(objective)
+    if student is None:
         return {}
-    name, options = pupil
+    name, options = student
     network = build_model(name, classes=classes, input_shape=input_shape, **options)
-    return {"pupil": network, "pupil_shapes": tap_shapes(network, torch.zeros(2, *input_shape))[1]}
+    return {"student": network, "student_shapes": tap_shapes(network, torch.zeros(2, *input_shape))[1]}
 
 
 def canonical_method(spec: Named) -> tuple[Parts, float]:

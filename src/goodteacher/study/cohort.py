@@ -15,8 +15,8 @@ from goodteacher.base.errors import StoreError
 from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
 from goodteacher.study.assemble import assemble
-from goodteacher.study.evidence import teacher_evidence
 from goodteacher.study.machine import environment
+from goodteacher.study.outputs import teacher_evidence
 from goodteacher.study.runspec import RunSpec
 from goodteacher.study.store import Store
 from goodteacher.train.infer import predict

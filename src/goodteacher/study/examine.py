@@ -15,8 +15,8 @@ from goodteacher.base.errors import ConfigError, GoodteacherError
 from goodteacher.base.types import Needs
 from goodteacher.methods.preparation import PREPARATIONS
 from goodteacher.methods.table import METHODS
-from goodteacher.models.features import tap_shapes
 from goodteacher.models.table import build_model
+from goodteacher.models.taps import tap_shapes
 
 # Memories with a row an example are built this small when a method is only examined.
 FEW = 256
@@ -106,9 +106,9 @@ def _examined(student: str | None, teacher: str | None, name: str, options: str,
         setting = Setting(
             classes=facts.classes,
             examples=min(facts.examples, FEW),
-            student_shapes=shapes[0],
+            network_shapes=shapes[0],
             teacher_shapes=shapes[1],
-            student=networks[0],
+            network=networks[0],
             teacher=networks[1],
         )
         (loss,) = build_parts({name: json.loads(options)}, METHODS, setting)
@@ -116,7 +116,7 @@ def _examined(student: str | None, teacher: str | None, name: str, options: str,
             for preparation in loss.needs.preparation:
                 PREPARATIONS[preparation].build(networks[1], setting)
     declared = {"student": shapes[0], "teacher": shapes[1]}
-    for side, taps in (("student", loss.needs.student), ("teacher", loss.needs.teacher)):
+    for side, taps in (("student", loss.needs.network), ("teacher", loss.needs.teacher)):
         missing = [tap for tap in taps if tap not in declared[side]]
         if missing and networks[0 if side == "student" else 1] is not None:
             raise ConfigError(

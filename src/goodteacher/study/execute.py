@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from goodteacher.base.errors import ConfigError, GoodteacherError
 from goodteacher.data.problem import Problem
 from goodteacher.study.cohort import News, Outcome, train_cohort
-from goodteacher.study.evidence import save_views
 from goodteacher.study.examine import Facts
+from goodteacher.study.outputs import save_views
 from goodteacher.study.plan import Plan
 from goodteacher.study.run import Run
 from goodteacher.study.runspec import RunSpec

@@ -25,7 +25,7 @@ from goodteacher.study.examine import Facts, examine
 from goodteacher.study.runspec import RunSpec
 from goodteacher.study.spec import StudentSpec, StudySpec, TeacherSpec, arm_recipe, expanded_teachers
 from goodteacher.study.teaching import BY_EXAMPLE, Teaching
-from goodteacher.train.config import Recipe, validate
+from goodteacher.train.recipe import Recipe, validate
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ class PreparationLoss:
         self.prepared = prepared
         self.needs = Needs(views=prepared.views, output=False)
 
-    def __call__(self, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the terms of the addition."""
         (inputs,) = [batch.views[v] for v in self.prepared.views] or [batch.inputs]
         return self.prepared.loss(inputs, batch.labels)

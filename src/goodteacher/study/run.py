@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from goodteacher.base.errors import StoreError
-from goodteacher.teachers.targets import FITTED, Identity, TargetMap
+from goodteacher.maps.table import FITTED, Identity, TargetMap
 from goodteacher.train.checkpoint import load_tensors, load_weights
 from goodteacher.train.records import read_json, read_records, write_json
 

@@ -12,7 +12,7 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from goodteacher.base.errors import ConfigError, suggest
-from goodteacher.train.config import Keep, Recipe, Strict, validate
+from goodteacher.train.recipe import Keep, Recipe, Strict, validate
 
 Named = str | dict[str, dict[str, Any] | None]
 """A table key, a sum of keys (``crd + kd``), or a mapping from keys to their options."""

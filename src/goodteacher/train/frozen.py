@@ -9,13 +9,14 @@ from typing import Protocol, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from goodteacher.base.errors import DataError, check_simplex
+from goodteacher.base.checks import check_simplex
+from goodteacher.base.errors import DataError
 from goodteacher.base.probability import log_probabilities
 from goodteacher.base.types import Batch, FrozenTeacher, Output, Tap
 from goodteacher.data.loader import weak_views
-from goodteacher.models.features import TappedModel, Taps
-from goodteacher.teachers.ensembles import Space, mean_of
-from goodteacher.teachers.targets import TargetMap
+from goodteacher.maps.ensembles import Space, mean_of
+from goodteacher.maps.table import TargetMap
+from goodteacher.models.taps import TappedModel, Taps
 from goodteacher.train.precision import Precision, autocast, lay_out
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from goodteacher.base.probability import brier_score, log_soften, nll
 from goodteacher.data.loader import plain_batches
 from goodteacher.data.problem import Problem, SplitName
-from goodteacher.models.features import TappedModel
+from goodteacher.models.taps import TappedModel
 from goodteacher.train.precision import Precision, autocast
 
 

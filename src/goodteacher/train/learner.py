@@ -10,19 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from goodteacher.base.errors import ConfigError, TrainingError, trusted_values
+from goodteacher.base.checks import trusted_values
+from goodteacher.base.errors import ConfigError, TrainingError
 from goodteacher.base.seeds import derive
 from goodteacher.base.types import Batch, FrozenTeacher, Loss, Needs, Output, Progress, Terms, auxiliary
 from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
-from goodteacher.models.features import TappedModel, Taps
-from goodteacher.train.averaging import Average, PredictionAverages, estimate_batch_norm
+from goodteacher.models.taps import TappedModel, Taps
+from goodteacher.train.averages import Average, PredictionAverages, estimate_batch_norm
 from goodteacher.train.checkpoint import load_checkpoint, save_checkpoint
-from goodteacher.train.config import Recipe
 from goodteacher.train.infer import predict, quick_scores
 from goodteacher.train.mixing import check_mixing, mixed_terms
 from goodteacher.train.optim import build_optimizer, learning_rate
 from goodteacher.train.precision import Precision, autocast, lay_out
+from goodteacher.train.recipe import Recipe
 from goodteacher.train.records import Records
 
 Weights = dict[str, Tensor]
@@ -157,9 +158,9 @@ class Learner:
     def _terms(self, batch: Batch, teacher: Output | None, progress: Progress) -> Terms:
         needs = self.needs
         with autocast(self.device, self.precision):
-            output = self.tapped(batch.inputs, needs.student) if needs.output else Output(batch.inputs.new_zeros(0))
+            output = self.tapped(batch.inputs, needs.network) if needs.output else Output(batch.inputs.new_zeros(0))
             if needs.views:
-                views = {name: self.tapped(batch.views[name], needs.student) for name in sorted(needs.views)}
+                views = {name: self.tapped(batch.views[name], needs.network) for name in sorted(needs.views)}
                 output = replace(output, views=views)
         # In the stage of initialisation the classifier does not train yet.
         if self.predictions is not None and not progress.initial:

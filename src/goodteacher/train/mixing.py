@@ -7,18 +7,18 @@ from dataclasses import replace
 from goodteacher.base.compose import Joined
 from goodteacher.base.errors import ConfigError
 from goodteacher.base.types import Batch, FrozenTeacher, Loss, Output, Progress, Terms
-from goodteacher.train.config import Recipe
 from goodteacher.train.frozen import FoldTeacher, TableTeacher, is_derived, views_of
+from goodteacher.train.recipe import Recipe
 
 
-def mixed_terms(loss: Loss, student: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+def mixed_terms(loss: Loss, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
     r"""Return a loss's terms on a batch that may be mixed.
 
     .. math:: \ell = \lambda \, \ell(y) + (1 - \lambda) \, \ell(y_\pi)
 
     Args:
         loss: called once on a plain batch, and on a mixed one once for each label, with the same outputs.
-        student: the network's output.
+        network: the network's output.
         teacher: the frozen teacher's, or None.
         batch: with labels y and, where mixed, partners' labels :math:`y_\pi` and the share λ.
         progress: where in training.
@@ -28,10 +28,10 @@ def mixed_terms(loss: Loss, student: Output, teacher: Output | None, batch: Batc
 
     Source: Zhang et al. (2018); Yun et al. (2019).
     """
-    own = loss(student, teacher, batch, progress)
+    own = loss(network, teacher, batch, progress)
     if batch.mixed is None:
         return own
-    others = loss(student, teacher, replace(batch, labels=batch.mixed.labels), progress)
+    others = loss(network, teacher, replace(batch, labels=batch.mixed.labels), progress)
     share = batch.mixed.share
     return {name: share * term + (1 - share) * others[name] for name, term in own.items()}
 

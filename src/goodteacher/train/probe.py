@@ -18,7 +18,7 @@ from goodteacher.base.seeds import torch_stream
 from goodteacher.base.types import PerExample, Probabilities
 from goodteacher.data.augment import augment, normalise
 from goodteacher.data.problem import Problem, SplitName
-from goodteacher.models.features import TappedModel
+from goodteacher.models.taps import TappedModel
 from goodteacher.train.precision import Precision, autocast
 
 VIEW_BATCH = 512

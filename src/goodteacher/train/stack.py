@@ -14,16 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from goodteacher.base.errors import ConfigError, ShapeError, StoreError, check_choice, check_simplex
+from goodteacher.base.checks import check_simplex
+from goodteacher.base.errors import ConfigError, ShapeError, StoreError, check_choice
 from goodteacher.base.probability import one_hot
 from goodteacher.base.seeds import torch_stream
 from goodteacher.models.mlp import MLP
 from goodteacher.train.batched_mlp import STACK_LOSSES, StackLoss, forward, gradients, layers_of
 from goodteacher.train.checkpoint import load_checkpoint, save_checkpoint
-from goodteacher.train.config import Recipe
 from goodteacher.train.infer import quick_scores
 from goodteacher.train.loop import CHECKPOINT_SECONDS, orderly_stop
 from goodteacher.train.optim import learning_rate
+from goodteacher.train.recipe import Recipe
 
 # So many networks at a time keep weights, gradients and momentum of a 30-128-128-3 MLP in the cache of a core.
 TILE = 8

@@ -1,0 +1,1 @@
+"""What is done to a trained teacher's outputs before a student sees them."""

@@ -1,0 +1,91 @@
+"""What a plan would cost: time from a few steps of each network on this machine, disk from the sizes of what is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from goodteacher.data.loader import Loader
+from goodteacher.data.problem import Problem
+from goodteacher.models.table import build_model
+from goodteacher.study.examine import memory_bytes
+from goodteacher.study.plan import Plan
+from goodteacher.study.store import Store
+from goodteacher.train.precision import choose_precision, step_seconds
+from goodteacher.train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is left to do.
+
+    Attributes:
+        runs: to be trained.
+        reused: finished already.
+        seconds: of training on one worker, teachers' forward passes counted; good to a factor of two.
+        bytes: on disk.
+    """
+
+    runs: int
+    reused: int
+    seconds: float
+    bytes: int
+
+
+def estimate_cost(plan: Plan, problem: Problem, store: Store, device: str = "cpu") -> Estimate:
+    """Estimate what a plan would cost, without training anything.
+
+    Args:
+        plan: the study's.
+        problem: its data.
+        store: says what is finished.
+        device: to time a step on.
+
+    Returns:
+        The estimate.
+    """
+    timed: dict[str, tuple[float, int]] = {}
+    seconds, size, left, trainings = 0.0, 0, 0, set()
+    taught: dict[tuple[str | None, int], float] = {}
+    for run, spec in plan.runs.items():
+        recipe = Recipe.model_validate(spec.recipe)
+        key = f"{spec.model} {recipe.batch_size} {recipe.precision}"
+        if key not in timed:
+            loader = Loader(problem, batch_size=recipe.batch_size, seed=0, augmentation=recipe.augment, device=device)
+            ((name, options),) = spec.model.items()
+            model = build_model(name, classes=problem.classes, input_shape=problem.input_shape, **options).to(device)
+            sample = loader.batch(0).inputs
+            precision = choose_precision(model, sample)[0] if recipe.precision == "auto" else recipe.precision
+            parameters = sum(p.numel() for p in model.parameters())
+            timed[key] = (step_seconds(model, sample, precision), parameters)
+        if store.has(run):
+            continue
+        left += 1
+        step, parameters = timed[key]
+        steps = recipe.epochs * max(1, len(problem.train) // recipe.batch_size)
+        held_out = recipe.epochs * len(problem.validation) / recipe.batch_size / recipe.evaluate_every
+        if spec.training_id not in trainings:
+            # A forward pass is a third of a step.
+            seconds += steps * step + held_out * step / 3
+            for teacher in spec.teaching.runs if spec.teaching else ():
+                if teacher not in plan.runs:
+                    continue
+                # Shared by all students of this teacher and seed: counted once.
+                other = plan.runs[teacher]
+                other_step = timed.get(f"{other.model} {recipe.batch_size} {recipe.precision}", (step, 0))[0]
+                taught[teacher, recipe.epochs] = steps * other_step / 3
+        trainings.add(spec.training_id)
+        outputs = (len(problem.validation) + len(problem.test)) * problem.classes * 4
+        size += 4 * parameters + outputs * (2 if spec.keep != "last" else 1)
+    return Estimate(left, len(plan.runs) - left, seconds + sum(taught.values()), size)
+
+
+def memories(plan: Plan) -> dict[str, int]:
+    """Return the bytes that methods with a row an example keep in memory and in every checkpoint, by student and teacher arm."""
+    found = {}
+    for cell in plan.cells:
+        spec = plan.runs[cell.run]
+        teacher = plan.runs.get(spec.teaching.network or "") if spec.teaching else None
+        size = memory_bytes(spec.model, teacher.model if teacher else None, spec.loss, plan.facts) if teacher else 0
+        if size:
+            found[f"{cell.student} < {cell.teacher}"] = size
+    return found
