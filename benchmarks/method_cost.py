@@ -14,23 +14,25 @@ from pathlib import Path
 import torch
 
 from goodteacher.base.compose import Setting
+from goodteacher.data.facts import Facts
 from goodteacher.diagnose.results import Results
 from goodteacher.models.table import build_model
 from goodteacher.models.taps import tap_shapes
 from goodteacher.study.assemble import loss_from_parts
+from goodteacher.study.runspec import RunSpec
 
 
-def helper_bytes(spec: dict, facts: dict, teacher: str) -> int:
+def helper_bytes(spec: RunSpec, facts: Facts, teacher: str) -> int:
     """Return the bytes of what a method trains or remembers beside the student."""
-    sample = torch.zeros(2, *facts["input_shape"])
-    ((student, options),) = spec["model"].items()
+    sample = torch.zeros(2, *facts.input_shape)
+    ((student, options),) = spec.model.items()
     networks = [
-        build_model(name, classes=facts["classes"], input_shape=tuple(facts["input_shape"]), **given)
+        build_model(name, classes=facts.classes, input_shape=facts.input_shape, **given)
         for name, given in ((student, options), (teacher, {}))
     ]
     shapes = [tap_shapes(network, sample)[1] for network in networks]
-    setting = Setting(facts["classes"], facts["train"], shapes[0], shapes[1], networks[0], networks[1])
-    loss = loss_from_parts("student", spec["loss"], spec["gamma"], setting)
+    setting = Setting(facts.classes, facts.examples, shapes[0], shapes[1], networks[0], networks[1])
+    loss = loss_from_parts("student", spec.loss, spec.gamma, setting)
     if not isinstance(loss, torch.nn.Module):
         return 0
     outside = {id(t) for network in networks for t in (*network.parameters(), *network.buffers())}
@@ -43,19 +45,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     results = Results(args.study)
-    teacher = next(iter(results.run(results.plan["teachers"][0]["run"]).spec["model"]))
+    teacher = next(results.run(run) for who in results.plan.teachers.values() for run in who.runs).spec.model_name
     rows = {}
-    for cell in results.plan["cells"]:
-        if cell["run"] in results.missing:
-            print(f"{cell['student']} is not finished and left out")
+    for cell in results.plan.cells:
+        if cell.run in results.missing:
+            print(f"{cell.student} is not finished and left out")
             continue
-        run = results.run(cell["run"])
+        run = results.run(cell.run)
         events = run.records
         epochs = len(events)
         own = [sum(v for k, v in e["loss"].items() if k != "cross_entropy") for e in events]
-        rows[cell["student"]] = {
-            "accuracy": results.student_values[cell["student"], cell["teacher"]][cell["seed"]]["accuracy"],
-            "seconds an epoch": run.result["seconds"] / epochs,
+        rows[cell.student] = {
+            "accuracy": results.student_values[cell.student, cell.teacher][cell.seed]["accuracy"],
+            "seconds an epoch": run.result.seconds / epochs,
             "first own loss": own[0],
             "last own loss": own[-1],
             "helper bytes": helper_bytes(run.spec, results.facts, teacher),
@@ -68,10 +70,10 @@ def main() -> None:
             f"{name:22} accuracy {100 * row['accuracy']:5.2f}  cost {row['relative cost']:5.2f}x  "
             f"helper {row['helper bytes'] / 1e6:7.2f} MB  own loss {row['first own loss']:10.4f} -> {row['last own loss']:10.4f}"
         )
-    environment = results.run(results.plan["cells"][0]["run"]).result["environment"]
+    environment = results.run(results.plan.cells[0].run).result.environment
     record = {
-        "problem": results.facts["describe"],
-        "notes": results.facts["notes"],
+        "problem": results.facts.summary,
+        "notes": list(results.facts.notes),
         "rows": rows,
         "environment": environment,
     }

@@ -27,9 +27,9 @@ def test_teach_rank_distil(problem, tmp_path):
     assert [r.scores for r in gt.rank({"bad": bad, "good": good}, problem)] == [r.scores for r in ranked]
     student = gt.distill(SMALL, problem, good, method={"kd": {"temperature": 2}}, out=tmp_path, **QUICK)
     assert isinstance(student.model, nn.Module) and not student.model.training
-    assert student.spec["teaching"]["runs"] == [good.id]
+    assert student.spec.teaching.runs == (good.id,)
     alone = gt.distill(SMALL, problem, None, method="none", out=tmp_path, **QUICK)
-    assert alone.spec["teaching"] is None
+    assert alone.spec.teaching is None
 
 
 def test_asking_twice_trains_once(problem, tmp_path):
@@ -46,7 +46,7 @@ def test_a_network_of_ones_own(problem, tmp_path):
     assert type(run.model) is nn.Sequential
     assert torch.equal(net[1].weight, start) and not torch.equal(run.model[1].weight, start)
     student = gt.distill(SMALL, problem, run, out=tmp_path, **QUICK)
-    assert student.result["parameters"] == 64 * 8 + 8 + 8 * 10 + 10
+    assert student.result.parameters == 64 * 8 + 8 + 8 * 10 + 10
 
 
 FACTORY = """
@@ -61,7 +61,7 @@ def test_a_factory_of_ones_own_by_name(tmp_path, monkeypatch, problem):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     run = gt.teach({"my_networks:small": {"width": 6}}, problem, out=tmp_path / "runs", **QUICK)
-    assert run.result["parameters"] == 64 * 6 + 6 + 6 * 10 + 10
+    assert run.result.parameters == 64 * 6 + 6 + 6 * 10 + 10
     with pytest.raises(ConfigError, match="did you mean 'width'"):
         gt.teach({"my_networks:small": {"widht": 6}}, problem, out=tmp_path / "runs", **QUICK)
     with pytest.raises(ConfigError, match="must name a function"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from goodteacher.study.examine import Facts
+from goodteacher.data.facts import Facts
 from goodteacher.study.plan import plan_study
 from goodteacher.study.spec import read_study
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,21 @@ def test_imports_go_downward(path):
 def test_files_are_short_and_named_for_something(path):
     assert path.stem not in {"utils", "helpers", "common", "misc", "manager"}
     assert len(path.read_text().splitlines()) <= 350
+
+
+# What reads a run, a plan or the facts of a problem as plain JSON; they are typed, and read back by `study` alone.
+LOOKED_INTO = re.compile(r"""\["cells"\]|\.(spec|facts|result|plan|study)\[|\bplan\[["']""")
+OUTSIDE = [
+    path
+    for folder in ("src", "benchmarks", "examples")
+    for path in sorted((SOURCE.parent.parent / folder).rglob("*.py"))
+    if SOURCE / "study" not in path.parents
+]
+
+
+@pytest.mark.parametrize("path", OUTSIDE, ids=lambda p: str(p.relative_to(SOURCE.parent.parent)))
+def test_nothing_outside_study_looks_into_stored_json(path):
+    assert LOOKED_INTO.findall(path.read_text()) == []
 
 
 def test_importing_the_package_is_light():

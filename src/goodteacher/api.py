@@ -25,8 +25,10 @@ from goodteacher.report.progress import follow
 from goodteacher.study.answers import Answers
 from goodteacher.study.canonical import canonical_map
 from goodteacher.study.execute import Summary, execute, facts_of
-from goodteacher.study.plan import Plan, plan_study
+from goodteacher.study.plan import plan_study
+from goodteacher.study.planned import Plan
 from goodteacher.study.run import Run
+from goodteacher.study.runspec import RunSpec
 from goodteacher.study.spec import Named, StudySpec, parse_study
 from goodteacher.study.store import Store
 from goodteacher.study.teaching import Teaching
@@ -69,7 +71,7 @@ def load_problem(study: StudySpec) -> Problem:
     return load(options.pop("name"), **options)
 
 
-def finished_teachers(study: StudySpec, store: Store) -> dict[str, Mapping[str, Any]]:
+def finished_teachers(study: StudySpec, store: Store) -> dict[str, RunSpec]:
     """Return the specs of the finished runs that a study names as teachers.
 
     Raises:
@@ -283,19 +285,19 @@ def _map_name(spec: Named) -> str:
 def _candidate(name: str, runs: Sequence[Run], spec: Named | None, problem: Problem | None, device: str) -> Candidate:
     """Return a candidate from saved outputs, or from outputs computed now where they are of another problem."""
     target_map = canonical_map(spec)
-    if problem is None or all(r.spec["problem"] == problem.fingerprint for r in runs):
+    if problem is None or all(r.spec.problem == problem.fingerprint for r in runs):
         seeds: dict[int, Answers] = {}
         for run in runs:
-            seed = int(run.spec["seed"]) if int(run.spec["seed"]) not in seeds else len(seeds)
+            seed = run.spec.seed if run.spec.seed not in seeds else len(seeds)
             seeds[seed] = Answers(Teaching("network", (run.id,), target_map=target_map), Store(run.root), run.targets)
         return candidate_of(name, seeds, runs[0].targets)
     place = pick_device(device)
     for run in runs:
-        if (run.facts["classes"], tuple(run.facts["input_shape"])) != (problem.classes, problem.input_shape):
+        if (run.facts.classes, run.facts.input_shape) != (problem.classes, problem.input_shape):
             raise ConfigError(
                 f"run {run.id}",
                 rule=f"must fit the problem's {problem.classes} classes and inputs of shape {problem.input_shape}",
-                received=f"{run.facts['classes']} classes and {tuple(run.facts['input_shape'])}",
+                received=f"{run.facts.classes} classes and {run.facts.input_shape}",
                 remedy="rank it on data like those it was trained on",
             )
     if parse_map(target_map).views:
@@ -312,9 +314,9 @@ def _candidate(name: str, runs: Sequence[Run], spec: Named | None, problem: Prob
 
 def candidate_name(run: Run) -> str:
     """Return a short name of a run for a ranking."""
-    loss = " + ".join(run.spec["loss"])
-    keep = "" if run.spec["keep"] == "last" else f", {run.spec['keep']}"
-    return f"{next(iter(run.spec['model']))} {loss}{keep} [{run.id[:8]}]"
+    loss = " + ".join(run.spec.loss)
+    keep = "" if run.spec.keep == "last" else f", {run.spec.keep}"
+    return f"{run.spec.model_name} {loss}{keep} [{run.id[:8]}]"
 
 
 def adopt(run: Run, store: Store) -> None:
@@ -322,7 +324,7 @@ def adopt(run: Run, store: Store) -> None:
     source, target = run.path.parent.parent, store.root
     if source.resolve() == target.resolve():
         return
-    problem = run.spec["problem"]
+    problem = run.spec.problem
     for part in (Path("runs") / run.id, Path("problems") / problem):
         if not (target / part).exists():
             shutil.copytree(source / part, target / part)

@@ -101,7 +101,7 @@ def test_answers_to_batches_are_joined_in_order():
 
 
 def taught(results, arm):
-    (run,) = [c["run"] for c in results.plan["cells"] if (c["teacher"], c["seed"]) == (arm, 1)]
+    (run,) = [c.run for c in results.plan.cells if (c.teacher, c.seed) == (arm, 1)]
     return results.run(run)
 
 
@@ -123,7 +123,7 @@ def test_who_was_not_taught_cannot_be_explained(digits_study):
     results = digits_study.results
     with pytest.raises(ConfigError, match="must be a student that was taught"):
         teaching_of(results.run(results.teachings["plain"][0].runs[0]))
-    (alone,) = [c["run"] for c in results.plan["cells"] if c["teacher"] is None and c["seed"] == 0]
+    (alone,) = [c.run for c in results.plan.cells if c.teacher is None and c.seed == 0]
     with pytest.raises(ConfigError, match="a student without one"):
         saved_parts(results.run(alone))
 

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -25,9 +26,7 @@ def results(digits_study):
 
 
 def accuracy(results, student, teacher, seed):
-    (run,) = [
-        c["run"] for c in results.plan["cells"] if (c["student"], c["teacher"], c["seed"]) == (student, teacher, seed)
-    ]
+    (run,) = [c.run for c in results.plan.cells if (c.student, c.teacher, c.seed) == (student, teacher, seed)]
     right = results.run(run).outputs("test").argmax(1) == results.targets["test.labels"]
     return float(right.double().mean())
 
@@ -95,7 +94,7 @@ def test_p_values_are_corrected_over_all_comparisons_with_the_baseline(results):
 
 def test_other_test_scores_are_means_over_seeds(results):
     labels = results.targets["test.labels"]
-    runs = [c["run"] for c in results.plan["cells"] if c["teacher"] == "focal"]
+    runs = [c.run for c in results.plan.cells if c.teacher == "focal"]
     logits = [results.run(r).outputs("test") for r in runs]
     extra = row_of(results, "taught", "focal").extra
     for name in ("brier", "nll"):
@@ -192,7 +191,7 @@ def test_a_table_teaches_but_is_no_network_to_be_ranked(gaussian_study):
 
 def test_unfinished_runs_are_left_out_and_counted(results, tmp_path):
     shutil.copytree(results.store.root, tmp_path, dirs_exist_ok=True)
-    (lost,) = [c["run"] for c in results.plan["cells"] if (c["teacher"], c["seed"]) == ("focal", 1)]
+    (lost,) = [c.run for c in results.plan.cells if (c.teacher, c.seed) == ("focal", 1)]
     teacher = results.teachings["kept"][2].runs[0]
     for run in (lost, teacher):
         shutil.rmtree(tmp_path / "runs" / run)
@@ -208,5 +207,5 @@ def test_unfinished_runs_are_left_out_and_counted(results, tmp_path):
 def test_alarms_are_gathered(results):
     fresh = Results(results.folder)
     run = fresh.run(fresh.teachings["plain"][0].runs[0])
-    run.result["alarms"] = ["it learns nothing"]
+    run.__dict__["result"] = replace(run.result, alarms=("it learns nothing",))
     assert fresh.alarms() == ["it learns nothing"]

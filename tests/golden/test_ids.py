@@ -10,7 +10,7 @@ import yaml
 
 from golden.studies import STUDIES
 from goodteacher import demo
-from goodteacher.study.examine import Facts
+from goodteacher.data.facts import Facts
 from goodteacher.study.plan import plan_study
 from goodteacher.study.spec import StudySpec, parse_study
 

@@ -25,7 +25,7 @@ def results(digits_study):
 
 
 def taught(results, arm="cooled", seed=0):
-    (run,) = [c["run"] for c in results.plan["cells"] if (c["teacher"], c["seed"]) == (arm, seed)]
+    (run,) = [c.run for c in results.plan.cells if (c.teacher, c.seed) == (arm, seed)]
     return results.run(run)
 
 
@@ -89,7 +89,7 @@ def test_other_data_are_refused(results):
 def test_the_studys_own_words_load_its_data(results):
     run = taught(results)
     problem, said = load_for(run, {"name": "digits"}, None, None)
-    assert problem is not None and problem.fingerprint == run.spec["problem"] and said == []
+    assert problem is not None and problem.fingerprint == run.spec.problem and said == []
     problem, said = load_for(run, {"name": "cifar10", "root": "nowhere"}, None, None)
     assert problem is None and "could not be loaded" in said[0]
     problem, said = load_for(run, {"name": "digits", "noise": 0.5}, None, None)

@@ -58,7 +58,7 @@ def test_runs_of_a_store(digits_study, tmp_path):
     assert {row[7] for row in grid.rows if row[3] == "kd"} <= teachers and {row[7] for row in grid.rows[:12]} == {"-"}
     for row in grid.rows:
         run = Run(store / "runs" / row[0])
-        (kept,) = (event for event in run.records if event["epoch"] == run.result["epoch"])
+        (kept,) = (event for event in run.records if event["epoch"] == run.result.epoch)
         assert row[8] == f"{100 * kept['validation']['accuracy']:.1f}"
     assert listing("runs", out=tmp_path / "none").rows == ()
 

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -78,12 +79,12 @@ def test_the_drawing_library_is_inside_and_every_figure_is_drawn(text):
 def test_n_conclusion_environment_and_study_are_said(results, text):
     said = Reader(text).text
     assert conclusion(results) in said and "n = 3 seeds of 250 examples" in said
-    assert results.facts["describe"] in said
+    assert results.facts.summary in said
     run = results.run(results.teachings["plain"][0].runs[0])
-    for name, value in run.result["environment"].items():
+    for name, value in run.result.environment.items():
         assert f"{name} {value}" in said
     assert "27 runs" in said and "precision fp32" in said and "validation split alone" in said
-    assert all(run_id in said for run_id in {c["run"] for c in results.plan["cells"]})
+    assert all(run_id in said for run_id in {c.run for c in results.plan.cells})
     assert '"best_brier"' in html.unescape(said)
 
 
@@ -96,9 +97,8 @@ def test_every_cell_of_every_table_is_there(results, text):
 
 def test_names_are_escaped_in_text_and_in_figures(copy, monkeypatch):
     evil = "</script><script>alert(1)</script><b>&"
-    copy.study["name"] = evil
-    copy.facts["notes"] = [evil]
-    copy.facts["describe"] = evil
+    copy.study = copy.study.model_copy(update={"name": evil})
+    copy.facts = replace(copy.facts, notes=(evil,), summary=evil)
     copy.ranked[0].__dict__["name"] = evil
     plain = copy.reliability_logits("plain")
     monkeypatch.setattr(Results, "reliability_logits", lambda self, arm: plain)
@@ -112,7 +112,8 @@ def test_alarms_and_missing_runs_are_shown(copy):
     lost = copy.teachings["focal"][2].runs[0]
     shutil.rmtree(copy.store.root / "runs" / lost)
     partial = Results(copy.folder)
-    partial.run(partial.teachings["plain"][0].runs[0]).result["alarms"] = ["it learns nothing"]
+    run = partial.run(partial.teachings["plain"][0].runs[0])
+    run.__dict__["result"] = replace(run.result, alarms=("it learns nothing",))
     said = Reader(write_page(partial).read_text()).text
     assert (
         "it learns nothing" in said and f"1 planned run is not finished: {lost}." in said and "partial result" in said
@@ -125,7 +126,7 @@ def test_the_csv_holds_the_results(results):
     assert written == results_table(results)
     rows = list(csv.DictReader(io.StringIO(written)))
     assert len(rows) == 15 == len({row["run"] for row in rows})
-    runs = {(c["student"], c["teacher"] or "", str(c["seed"])): c["run"] for c in results.plan["cells"]}
+    runs = {(c.student, c.teacher or "", str(c.seed)): c.run for c in results.plan.cells}
     for row in rows:
         assert row["run"] == runs[row["student"], row["teacher"], row["seed"]]
         want = results.student_values[row["student"], row["teacher"] or None][int(row["seed"])]
@@ -145,7 +146,7 @@ def test_a_study_with_known_truth_shows_distances(gaussian_study):
 def test_the_page_appears_whole_or_not_at_all(copy, monkeypatch):
     path = write_page(copy)
     before = path.read_bytes()
-    copy.study["name"] = "another"
+    copy.study = copy.study.model_copy(update={"name": "another"})
     seen = []
     whole = page.write_atomically
 

@@ -66,8 +66,8 @@ def test_runs_that_differ_in_the_checkpoint_only_are_trained_once(problem, tmp_p
     finished = run_study(STUDY, problem, out=tmp_path, quiet=True)
     store, teachers = Store(tmp_path), finished.plan.teachers
     last, first = (store.run(teachers[arm, 0].network) for arm in ("ce", "early"))
-    assert (last.result["epoch"], first.result["epoch"]) == (2, 1)
-    assert last.result["seconds"] == first.result["seconds"]
+    assert (last.result.epoch, first.result.epoch) == (2, 1)
+    assert last.result.seconds == first.result.seconds
     assert not torch.equal(first.outputs("test"), last.outputs("test"))
     assert torch.equal(first.outputs("test", checkpoint="last"), last.outputs("test"))
 

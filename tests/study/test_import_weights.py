@@ -38,7 +38,7 @@ def test_another_toolkits_file_ranks_and_distils_like_any_run(problem, file, tmp
     trained = gt.teach({"mlp": {"widths": [16]}}, problem, out=tmp_path / "runs", epochs=8, batch_size=64)
     assert gt.rank({"file": run, "trained": trained})[0].name == "trained"
     student = gt.distill({"mlp": {"widths": [8]}}, problem, run, out=tmp_path / "runs", epochs=1)
-    assert student.spec["teaching"]["runs"] == [run.id]
+    assert student.spec.teaching.runs == (run.id,)
 
 
 def test_a_file_that_does_not_fit(problem, file, tmp_path):

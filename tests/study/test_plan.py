@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from goodteacher.base.errors import ConfigError
-from goodteacher.study.examine import Facts
+from goodteacher.data.facts import Facts
 from goodteacher.study.plan import plan_study
 from goodteacher.study.spec import parse_study
 

@@ -131,7 +131,7 @@ def test_snapshots_are_the_ends_of_cycles(finished):
 def test_a_compressed_schedule_ends_and_a_truncated_one_is_cut(finished):
     store = Store(finished.folder.parent.parent)
     cut, ended = (store.run(finished.plan.teachers[arm, 0].network) for arm in ("truncated", "compressed"))
-    assert cut.result["epoch"] == ended.result["epoch"] == 2
+    assert cut.result.epoch == ended.result.epoch == 2
     assert len(cut.records) == 4 and len(ended.records) == 2
     assert ended.records[-1]["lr"] < cut.records[1]["lr"] / 5
 
@@ -277,7 +277,7 @@ def test_a_map_over_views_and_a_teacher_made_for_its_student(pictures, tmp_path)
     assert stack.shape == (3, 30, 3) and torch.equal(stack[0], results.teacher_logits("plain", 0, "test"))
     scores = {r.name: r.scores for r in results.ranked}
     assert {"in_sample_brier", "lipschitz_jacobian", "view_variance"} <= set(scores["plain"])
-    (mapped,) = (run for run in results.run(done.plan.cells[1].run).spec["teaching"]["target_map"])
+    (mapped,) = (run for run in results.run(done.plan.cells[1].run).spec.teaching.target_map)
     assert mapped == "view_average + temperature"
 
 

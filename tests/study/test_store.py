@@ -33,7 +33,7 @@ def test_a_run_holds_what_it_must(store):
     outputs = {"outputs/kept.safetensors", "outputs/probes.safetensors"}
     assert names == {"spec.json", "result.json", "records.jsonl", "model.safetensors", *outputs}
     assert run.outputs("validation").shape == (250, 10) and run.outputs("test").shape == (539, 10)
-    assert {"torch", "commit", "processor", "cores"} <= set(run.result["environment"])
+    assert {"torch", "commit", "processor", "cores"} <= set(run.result.environment)
     with pytest.raises(StoreError, match="hold test, validation"):
         run.outputs("train")
 

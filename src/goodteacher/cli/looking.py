@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -95,8 +96,8 @@ def _alike(runs: list[Any]) -> dict[str, list[Any]]:
 
     groups: dict[str, list[Any]] = {}
     for item in runs:
-        alike = {k: v for k, v in item.spec.items() if k not in ("seed", "teaching", "start")}
-        groups.setdefault(json.dumps(alike, sort_keys=True), []).append(item)
+        alike = replace(item.spec, seed=0, teaching=None, start=None)
+        groups.setdefault(alike.id, []).append(item)
     return {api.candidate_name(items[0]): items for items in groups.values()}
 
 

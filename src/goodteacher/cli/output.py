@@ -35,8 +35,8 @@ def _show_study(results: Results, screen: Any) -> None:
     def say(text: str, style: str | None = None) -> None:
         screen.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
-    say(f"\n{results.facts['describe']}", "bold")
-    for note in (*results.facts["notes"], *results.study.get("notes", [])):
+    say(f"\n{results.facts.summary}", "bold")
+    for note in (*results.facts.notes, *results.study.notes):
         say(f"Note: {note}")
     tables.show(tables.teacher_grid(results.ranked) if results.ranked else None, screen)
     tables.show(tables.student_grid(results) if results.students else None, screen)

@@ -205,14 +205,15 @@ def teaching_of(run: Run) -> Teaching:
     Raises:
         ConfigError: if nobody did.
     """
-    if run.spec["kind"] != "student" or run.spec["teaching"] is None:
+    kind, teaching = run.spec.kind, run.spec.teaching
+    if kind != "student" or teaching is None:
         raise ConfigError(
             f"run {run.id}",
             rule="must be a student that was taught, to be explained by its teacher",
-            received=f"a {run.spec['kind']} without one" if run.spec["teaching"] is None else f"a {run.spec['kind']}",
+            received=f"a {kind} without one" if teaching is None else f"a {kind}",
             remedy="see goodteacher list runs",
         )
-    return Teaching.read(run.spec["teaching"])
+    return teaching
 
 
 def saved_parts(run: Run) -> list[Part]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +25,6 @@ from goodteacher.study.store import load_study
 from goodteacher.study.teaching import Teaching
 from goodteacher.train.checkpoint import load_tensors
 from goodteacher.train.infer import quick_scores
-from goodteacher.train.records import read_json
 
 
 @dataclass(frozen=True)
@@ -66,9 +63,9 @@ class Results:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.store, self.study, self.plan = load_study(folder)
-        problem = self.store.root / "problems" / self.plan["problem"]
-        self.facts: dict[str, Any] = read_json(problem / "facts.json")
+        self.store, self.plan = load_study(folder)
+        self.study, self.facts = self.plan.study, self.plan.facts
+        problem = self.store.root / "problems" / self.facts.fingerprint
         self.targets: dict[str, Tensor] = load_tensors(problem / "targets.safetensors")
         self.missing = [run for run in self.planned if not self.store.has(run)]
         self._runs: dict[str, Run] = {}
@@ -76,8 +73,8 @@ class Results:
     @property
     def planned(self) -> list[str]:
         """Ids of the runs behind teachers and students."""
-        taught = [run for row in self.plan["teachers"] for run in row["runs"]]
-        return list(dict.fromkeys([*taught, *(c["run"] for c in self.plan["cells"])]))
+        taught = [run for who in self.plan.teachers.values() for run in who.runs]
+        return list(dict.fromkeys([*taught, *(cell.run for cell in self.plan.cells)]))
 
     def run(self, run: str) -> Run:
         """Return a run, read once."""
@@ -88,16 +85,15 @@ class Results:
     @property
     def baseline(self) -> str | None:
         """The teacher arm that others are compared to: the study's first."""
-        return next(iter(self.study["teachers"]), None)
+        return next(iter(self.study.teachers), None)
 
     @cached_property
     def answers(self) -> dict[tuple[str, int], Answers]:
         """(teacher arm, seed) to its answers on held-out examples, where its runs are finished; tables among them."""
         found = {}
-        for row in self.plan["teachers"]:
-            teaching = Teaching.read({k: v for k, v in row.items() if k not in ("arm", "seed")})
+        for (arm, seed), teaching in self.plan.teachers.items():
             if not set(teaching.runs) & set(self.missing):
-                found[row["arm"], row["seed"]] = Answers(teaching, self.store, self.targets)
+                found[arm, seed] = Answers(teaching, self.store, self.targets)
         return found
 
     @cached_property
@@ -109,7 +105,7 @@ class Results:
             # A run given by its id teaches every seed, but is one network: it counts once.
             if who.runs and who not in arms.setdefault(arm, {}).values():
                 arms[arm][seed] = who
-        return {arm: arms[arm] for arm in self.study["teachers"] if arms.get(arm)}
+        return {arm: arms[arm] for arm in self.study.teachers if arms.get(arm)}
 
     def teacher_logits(self, arm: str, seed: int, split: str) -> Tensor:
         """Return what a teacher arm hands over on a split, after its target map, as logits ``(N, C)``."""
@@ -137,11 +133,10 @@ class Results:
     def teaching_temperatures(self) -> list[float]:
         """Return the temperatures at which students of this study are taught."""
         found = {1.0}
-        for cell in self.plan["cells"]:
-            if cell["run"] not in self.missing:
-                found |= {
-                    float(o["temperature"]) for o in self.run(cell["run"]).spec["loss"].values() if "temperature" in o
-                }
+        for cell in self.plan.cells:
+            if cell.run not in self.missing:
+                loss = self.run(cell.run).spec.loss
+                found |= {float(options["temperature"]) for options in loss.values() if "temperature" in options}
         return sorted(found)
 
     def distances(self, arm: str) -> dict[str, float]:
@@ -166,22 +161,22 @@ class Results:
         """(student arm, teacher arm) to seed to test scores, of finished runs."""
         labels = self.targets["test.labels"]
         cells: dict[tuple[str, str | None], dict[int, dict[str, float]]] = {}
-        for cell in self.plan["cells"]:
-            if cell["run"] in self.missing:
+        for cell in self.plan.cells:
+            if cell.run in self.missing:
                 continue
-            logits = self.run(cell["run"]).outputs("test")
+            logits = self.run(cell.run).outputs("test")
             scores = quick_scores(logits, labels)
             scores["ece"] = expected_calibration_error(log_soften(logits.double()).exp(), labels)
             if "test.truth" in self.targets:
                 scores["mse to truth"] = float(distance_to_truth(logits, self.targets["test.truth"])["mse"].mean())
-            cells.setdefault((cell["student"], cell["teacher"]), {})[cell["seed"]] = scores
+            cells.setdefault((cell.student, cell.teacher), {})[cell.seed] = scores
         return cells
 
     @cached_property
     def students(self) -> list[StudentRow]:
         """Student arms under each teacher arm, with paired comparisons to the baseline teacher and to the student alone."""
         values = self.student_values
-        models = {name: repr(arm["model"]) for name, arm in self.study["students"].items()}
+        models = {name: repr(arm.model) for name, arm in self.study.students.items()}
         alone = {models[student]: student for student, teacher in values if teacher is None}
         rows, baseline_p, alone_p = [], [], []
         for (student, teacher), seeds in values.items():
@@ -239,8 +234,7 @@ class Results:
 
     def training_of(self, arm: str) -> str:
         """Return what a teacher arm was trained by: arms that differ in map or checkpoint alone come from one training."""
-        row = self.study["teachers"][arm]
-        return json.dumps({key: value for key, value in row.items() if key not in ("keep", "map")}, sort_keys=True)
+        return self.study.teachers[arm].model_dump_json(exclude={"keep", "map"})
 
     def reliability_logits(self, arm: str) -> tuple[Tensor, Tensor]:
         """Return a teacher arm's validation logits of all seeds, joined, with their labels."""
@@ -250,7 +244,7 @@ class Results:
     def alarms(self) -> list[str]:
         """Return what was shouted while training, of all runs of the study."""
         done = [run for run in self.planned if run not in self.missing]
-        return [alarm for run in done for alarm in self.run(run).result["alarms"]]
+        return [alarm for run in done for alarm in self.run(run).result.alarms]
 
 
 def _compare(

@@ -77,18 +77,18 @@ def explain_run(
     teaching_of(run)
     notes, parts = list(said), list[Part]()
     if problem is not None:
-        if problem.fingerprint != run.spec["problem"]:
+        if problem.fingerprint != run.spec.problem:
             raise ConfigError(
                 f"data for run {run.id}",
                 rule="must be those it was trained on",
-                received=f"{problem.describe()} instead of {run.facts['describe']}",
+                received=f"{problem.describe()} instead of {run.facts.summary}",
                 remedy="check --data and --root",
             )
         parts, lacking = data_parts(run, problem, device)
         notes += lacking
     elif not notes:
         notes.append("No data were given: answers on training examples are not explained.")
-    names = run.facts["class_names"]
+    names = run.facts.class_names
     return Explained(run, tuple(explain(part, names) for part in [*parts, *saved_parts(run)]), tuple(notes))
 
 
@@ -104,8 +104,8 @@ def data_parts(run: Run, problem: Problem, device: str = "cpu") -> tuple[list[Pa
         The parts, and what must be said of them.
     """
     teacher = frozen_teacher(teaching_of(run), problem, Store(run.root), device, {})
-    student = NetworkTeacher(run.model.to(device), precision=run.result["precision"])
-    views, recipe, said = views_of(teacher), Recipe.model_validate(run.spec["recipe"]), []
+    student = NetworkTeacher(run.model.to(device), precision=run.result.precision)
+    views, recipe, said = views_of(teacher), Recipe.model_validate(run.spec.recipe), []
     kinds = {"train": "none", "augmented train": recipe.augment}
     if (problem.augment if recipe.augment == "auto" else recipe.augment) == "none":
         said.append("Training had no augmentation, so there is no augmented train apart.")
@@ -118,7 +118,7 @@ def data_parts(run: Run, problem: Problem, device: str = "cpu") -> tuple[list[Pa
     parts = []
     for name, augmentation in kinds.items():
         loader = Loader(
-            problem, batch_size=500, seed=run.spec["seed"], augmentation=augmentation, views=views, device=device
+            problem, batch_size=500, seed=run.spec.seed, augmentation=augmentation, views=views, device=device
         )
         parts.append(answered(name, student, teacher, _batches(loader)))
     return parts, said
@@ -144,9 +144,9 @@ def find_run(folders: Sequence[Path], run: str) -> tuple[Run, Mapping[str, Any]]
     """
     words: dict[str, tuple[Store, Mapping[str, Any]]] = {}
     for folder in folders:
-        store, study, plan = load_study(folder)
-        taught = [cell["run"] for cell in plan["cells"]] + [r for row in plan["teachers"] for r in row["runs"]]
-        words |= {known: (store, study["problem"]) for known in taught if known not in words}
+        store, plan = load_study(folder)
+        taught = [cell.run for cell in plan.cells] + [run for who in plan.teachers.values() for run in who.runs]
+        words |= {known: (store, plan.study.problem) for known in taught if known not in words}
     matches = [known for known in words if known.startswith(run)]
     if len(matches) > 1:
         raise ConfigError("--explain", rule="must be one run", received=f"{run}, with which {len(matches)} begin")
@@ -184,7 +184,7 @@ def load_for(
         problem = load(name, **options)
     except GoodteacherError as error:
         return None, [f"The data could not be loaded, so answers on training examples are not explained: {error}"]
-    if problem.fingerprint != run.spec["problem"]:
+    if problem.fingerprint != run.spec.problem:
         return None, ["The study's own words load other data than the run's: only saved outputs are explained."]
     return problem, []
 
@@ -258,9 +258,9 @@ def write_explanation(explained: Explained, folder: Path | None = None) -> Path:
     write_json(folder / "explain.json", plain_explanation(explained))
     template = files("goodteacher.report").joinpath("explain.html.j2").read_text(encoding="utf-8")
     conclusion, grids, charts = conclusion_of(explained.parts), grids_of(explained.parts), charts_of(explained.parts)
-    title, notes = f"Student {run.id}", [*run.facts["notes"], *explained.said]
+    title, notes = f"Student {run.id}", [*run.facts.notes, *explained.said]
     html = Environment(autoescape=True).from_string(template).render(
-        run=run.id, title=title, problem=run.facts["describe"], notes=notes, conclusion=conclusion, grids=grids,
+        run=run.id, title=title, problem=run.facts.summary, notes=notes, conclusion=conclusion, grids=grids,
         charts=charts, student=run.describe(), teacher=_teacher_words(run), environment=environment(),
         style=page_style(), scripts=scripts(),
     )  # fmt: skip
@@ -270,6 +270,6 @@ def write_explanation(explained: Explained, folder: Path | None = None) -> Path:
         f"{run.describe()} · taught by {_teacher_words(run)}",
         " · ".join(f"{k} {v}" for k, v in environment().items()),
     )
-    opening = (run.facts["describe"], bullets(notes), f"**{conclusion}**")
+    opening = (run.facts.summary, bullets(notes), f"**{conclusion}**")
     write_markdown(path.with_suffix(".md"), title, opening, grids, charts, made)
     return path

@@ -16,11 +16,9 @@ WIDTH, HEIGHT = 380, 270  # two side by side on the page
 def curves_data(results: Results) -> pd.DataFrame:
     """Return validation accuracy and Brier by epoch, mean over seeds, for every teacher and student arm."""
     rows = []
-    arms = [("teacher", row["arm"], run) for row in results.plan["teachers"] for run in row["runs"]]
-    arms += [
-        ("student", c["student"] + (f" < {c['teacher']}" if c["teacher"] else ""), c["run"])
-        for c in results.plan["cells"]
-    ]
+    plan = results.plan
+    arms = [("teacher", arm, run) for (arm, _), who in plan.teachers.items() for run in who.runs]
+    arms += [("student", c.student + (f" < {c.teacher}" if c.teacher else ""), c.run) for c in plan.cells]
     for kind, arm, run in arms:
         if run in results.missing:
             continue

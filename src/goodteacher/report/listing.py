@@ -10,6 +10,7 @@ import torch
 
 from goodteacher.base.compose import LossRow, option_defaults
 from goodteacher.base.errors import ConfigError, check_choice
+from goodteacher.data.facts import Facts
 from goodteacher.data.sources import SOURCES
 from goodteacher.maps.table import MAPS
 from goodteacher.methods.table import METHODS, describe_needs
@@ -17,7 +18,7 @@ from goodteacher.models.table import MODELS, build_model
 from goodteacher.models.taps import describe_taps, guess_taps
 from goodteacher.objectives.table import OBJECTIVES
 from goodteacher.report.tables import Grid
-from goodteacher.study.examine import Facts, examine
+from goodteacher.study.examine import examine
 from goodteacher.study.run import Run
 from goodteacher.study.store import Store
 
@@ -72,18 +73,18 @@ def _runs(out: Path) -> Grid:
     columns = ("run", "kind", "model", "loss", "data", "epochs", "seed", "taught by", "accuracy %")
     rows = []
     for run in (Run(path) for path in Store(out).runs()):
-        spec, kept = run.spec, next((r for r in run.records if r["epoch"] == run.result["epoch"]), {})
+        spec, kept = run.spec, next((r for r in run.records if r["epoch"] == run.result.epoch), {})
         accuracy = kept.get("validation", {}).get("accuracy")
         rows.append(
             (
                 run.id,
-                str(spec["kind"]),
-                next(iter(spec["model"])),
-                " + ".join(spec["loss"]),
-                str(run.facts["name"]),
-                str(spec["recipe"]["epochs"]),
-                str(spec["seed"]),
-                ", ".join(spec["teaching"]["runs"]) if spec["teaching"] else "-",
+                spec.kind,
+                spec.model_name,
+                " + ".join(spec.loss),
+                run.facts.name,
+                str(spec.recipe["epochs"]),
+                str(spec.seed),
+                ", ".join(spec.teaching.runs) if spec.teaching else "-",
                 "-" if accuracy is None else f"{100 * accuracy:.1f}",
             )
         )

@@ -58,7 +58,7 @@ def write_page(results: Results) -> Path:
 def results_table(results: Results) -> str:
     """Return a study's test scores as CSV, one row a student run."""
     lines = ["student,teacher,seed,run,accuracy,nll,brier,ece"]
-    runs = {(c["student"], c["teacher"], c["seed"]): c["run"] for c in results.plan["cells"]}
+    runs = {(cell.student, cell.teacher, cell.seed): cell.run for cell in results.plan.cells}
     for (student, teacher), seeds in results.student_values.items():
         for seed, scores in sorted(seeds.items()):
             run = runs[student, teacher, seed]
@@ -76,19 +76,19 @@ def page_values(results: Results) -> dict[str, Any]:
         distance_grid(results),
     ]
     finished = [results.run(run) for run in results.planned if run not in results.missing]
-    environments = {tuple(sorted(run.result["environment"].items())): run.result["environment"] for run in finished}
+    environments = {tuple(sorted(run.result.environment.items())): run.result.environment for run in finished}
     return {
-        "name": results.study["name"],
-        "problem": results.facts["describe"],
-        "notes": [*results.facts["notes"], *results.study.get("notes", [])],
+        "name": results.study.name,
+        "problem": results.facts.summary,
+        "notes": [*results.facts.notes, *results.study.notes],
         "conclusion": conclusion(results),
         "grids": [g for g in grids if g is not None],
         "charts": charts(results),
         "alarms": results.alarms(),
         "missing": results.missing,
         "environments": list(environments.values()),
-        "precision": sorted({run.result["precision"] for run in finished}),
-        "seconds": sum(run.result["seconds"] for run in finished),
+        "precision": sorted({run.result.precision for run in finished}),
+        "seconds": sum(run.result.seconds for run in finished),
         "runs": [{"id": run.id, "text": run.describe()} for run in finished],
-        "study": results.study,
+        "study": results.study.model_dump(mode="json"),
     }

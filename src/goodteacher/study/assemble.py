@@ -237,7 +237,7 @@ def _base_teacher(
     members = tuple(frozen_teacher(Teaching("network", (run,)), problem, store, device, known) for run in teaching.runs)
     if teaching.how == "folds":
         folds = len(members)
-        seed = int(store.run(teaching.runs[0]).spec["seed"])
+        seed = store.run(teaching.runs[0]).spec.seed
         return FoldTeacher(members, assign_folds(problem.train.labels, folds, seed), device)
     weights = Answers(teaching, store, _targets(problem)).weights
     return EnsembleTeacher(members, tuple(weights.tolist()), teaching.space)
@@ -245,7 +245,7 @@ def _base_teacher(
 
 def _network_teacher(run: Run, device: str) -> FrozenTeacher:
     model = run.model.to(device)
-    precision = run.result["precision"]
+    precision = run.result.precision
     return (
         PreparedTeacher(model, precision) if isinstance(model, Prepared) else NetworkTeacher(model, precision=precision)
     )
@@ -276,26 +276,26 @@ def rebuild(run: Run) -> nn.Module:
         A network whose state dict has the names of the run's weights.
     """
     spec, facts = run.spec, run.facts
-    ((name, options),) = spec["model"].items()
-    shape = tuple(facts["input_shape"])
-    classes = facts["classes"]
-    teaching = spec["teaching"]
+    ((name, options),) = spec.model.items()
+    shape, classes = facts.input_shape, facts.classes
     sample = torch.zeros(2, *shape)
-    if spec["kind"] == "preparation":
-        return prepared_network(spec["loss"], run.sibling(teaching["runs"][0]).model, classes, sample)
+    if spec.kind == "preparation":
+        assert spec.teaching is not None, "a preparation always has its teacher"
+        return prepared_network(spec.loss, run.sibling(spec.teaching.runs[0]).model, classes, sample)
     model = build_model(name, classes=classes, input_shape=shape, **options)
-    if spec["kind"] == "student" and any(hasattr(METHODS[part].build, "deployed") for part in spec["loss"]):
-        teacher = run.sibling(teaching["runs"][0]).model
+    if spec.kind == "student" and any(hasattr(METHODS[part].build, "deployed") for part in spec.loss):
+        assert spec.teaching is not None, "what is handed over instead of a student joins it to its teacher"
+        teacher = run.sibling(spec.teaching.runs[0]).model
         teacher = teacher.teacher if isinstance(teacher, Prepared) else teacher
         setting = Setting(
             classes=classes,
-            examples=facts["train"],
+            examples=facts.examples,
             network_shapes=tap_shapes(model, sample)[1],
             teacher_shapes=tap_shapes(teacher, sample)[1],
             network=model,
             teacher=teacher,
         )
-        deployed = getattr(loss_from_parts("student", spec["loss"], spec["gamma"], setting), "deployed", None)
+        deployed = getattr(loss_from_parts("student", spec.loss, spec.gamma, setting), "deployed", None)
         assert deployed is not None
         handed_over: nn.Module = deployed(model)
         return handed_over

@@ -12,13 +12,14 @@ import torch
 from goodteacher.base.compose import LossRow, Setting, build_parts, option_defaults, parse
 from goodteacher.base.errors import ConfigError
 from goodteacher.base.types import Loss
+from goodteacher.data.facts import Facts
 from goodteacher.maps.table import parse_map
 from goodteacher.methods.table import METHODS, parse_method
 from goodteacher.models.table import build_model
 from goodteacher.models.taps import tap_shapes
 from goodteacher.objectives.student_friendly import student_named
 from goodteacher.objectives.table import OBJECTIVES, check_objective
-from goodteacher.study.examine import FEW, Facts
+from goodteacher.study.examine import FEW
 from goodteacher.study.spec import Named, StudySpec, TeacherSpec, arm_recipe
 from goodteacher.train.mixing import check_mixing
 from goodteacher.train.optim import cycle_ends

@@ -17,6 +17,7 @@ from goodteacher.data.problem import Problem
 from goodteacher.study.assemble import assemble
 from goodteacher.study.machine import environment
 from goodteacher.study.outputs import teacher_evidence
+from goodteacher.study.result import RunResult
 from goodteacher.study.runspec import RunSpec
 from goodteacher.study.store import Store
 from goodteacher.train.infer import predict
@@ -157,15 +158,15 @@ def _add_runs(specs: list[RunSpec], learner: Learner, problem: Problem, store: S
         outputs |= teacher_evidence(
             spec, model, problem, precision=learner.precision, device=learner.device, table=learner.table
         )
-        result = {
-            "epoch": kept.epoch,
-            "seconds": round(learner.seconds, 3),
-            "precision": learner.precision,
-            "alarms": learner.alarms,
-            "parameters": sum(p.numel() for p in learner.model.parameters()),
-            "environment": environment(),
-            "device": str(learner.device),
-        }
+        result = RunResult(
+            epoch=kept.epoch,
+            seconds=round(learner.seconds, 3),
+            precision=learner.precision,
+            alarms=tuple(learner.alarms),
+            parameters=sum(p.numel() for p in learner.model.parameters()),
+            environment=environment(),
+            device=str(learner.device),
+        )
         store.add_run(spec, weights=kept.weights, outputs=outputs, result=result, records=folder / "records.jsonl")
     return [spec.id for spec in specs]
 

@@ -8,7 +8,7 @@ from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
 from goodteacher.models.table import build_model
 from goodteacher.study.examine import memory_bytes
-from goodteacher.study.plan import Plan
+from goodteacher.study.planned import Plan
 from goodteacher.study.store import Store
 from goodteacher.train.precision import choose_precision, step_seconds
 from goodteacher.train.recipe import Recipe

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from goodteacher.base.compose import Setting, build_parts
 from goodteacher.base.errors import ConfigError, GoodteacherError
 from goodteacher.base.types import Needs
+from goodteacher.data.facts import Facts
 from goodteacher.methods.preparation import PREPARATIONS
 from goodteacher.methods.table import METHODS
 from goodteacher.models.table import build_model
@@ -20,19 +20,6 @@ from goodteacher.models.taps import tap_shapes
 
 # Memories with a row an example are built this small when a method is only examined.
 FEW = 256
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a plan must know of a problem."""
-
-    fingerprint: str
-    classes: int
-    input_shape: tuple[int, ...]
-    examples: int
-    is_image: bool
-    knows_truth: bool
-    has_votes: bool
 
 
 def examine(

@@ -6,11 +6,11 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 
 from goodteacher.base.errors import ConfigError, GoodteacherError
+from goodteacher.data.facts import Facts
 from goodteacher.data.problem import Problem
 from goodteacher.study.cohort import News, Outcome, train_cohort
-from goodteacher.study.examine import Facts
 from goodteacher.study.outputs import save_views
-from goodteacher.study.plan import Plan
+from goodteacher.study.planned import Plan
 from goodteacher.study.run import Run
 from goodteacher.study.runspec import RunSpec
 from goodteacher.study.store import Store
@@ -38,7 +38,7 @@ class Summary:
 
 
 def facts_of(problem: Problem) -> Facts:
-    """Return what a plan must know of a problem."""
+    """Return what a plan must know of a problem, and a report says of it."""
     return Facts(
         problem.fingerprint,
         problem.classes,
@@ -47,6 +47,10 @@ def facts_of(problem: Problem) -> Facts:
         problem.is_image,
         problem.train.truth is not None,
         problem.train.votes is not None,
+        problem.name,
+        problem.describe(),
+        problem.class_names,
+        problem.notes,
     )
 
 
@@ -117,7 +121,7 @@ def execute(
     needed |= {run for spec in plan.runs.values() for run in spec.needs_runs}
     for run in needed - set(plan.runs):
         _check_foreign(store.run(run), plan)
-    store.add_problem(problem, plan.facts.fingerprint)
+    store.add_problem(problem, plan.facts)
     store.add_study(plan)
     summary = Summary(reused=[run for run in plan.runs if store.has(run)])
     waiting = set(plan.runs) - set(summary.reused)
@@ -144,11 +148,11 @@ def execute(
 
 
 def _check_foreign(run: Run, plan: Plan) -> None:
-    if run.facts["classes"] != plan.facts.classes or tuple(run.facts["input_shape"]) != plan.facts.input_shape:
+    if run.facts.classes != plan.facts.classes or run.facts.input_shape != plan.facts.input_shape:
         raise ConfigError(
             f"teacher run {run.id}",
             rule=f"must fit the problem's {plan.facts.classes} classes and inputs of shape {plan.facts.input_shape}",
-            received=f"{run.facts['classes']} classes and {tuple(run.facts['input_shape'])}",
+            received=f"{run.facts.classes} classes and {tuple(run.facts.input_shape)}",
         )
 
 

@@ -14,8 +14,10 @@ from goodteacher.models.checkpoints import canonical_name, import_weights, read_
 from goodteacher.models.table import build_model
 from goodteacher.models.taps import tap_shapes
 from goodteacher.study.canonical import named
+from goodteacher.study.execute import facts_of
 from goodteacher.study.machine import environment
 from goodteacher.study.outputs import teacher_evidence
+from goodteacher.study.result import RunResult
 from goodteacher.study.run import Run
 from goodteacher.study.runspec import RunSpec
 from goodteacher.study.spec import Named
@@ -61,20 +63,20 @@ def register(model: Named, file: Path, problem: Problem, store: Store, *, device
         digest.update(value.contiguous().numpy().tobytes())
     loss = {"imported": {"weights": digest.hexdigest()[:16]}}
     spec = RunSpec("teacher", {name: options}, loss, 0.0, {}, "last", 0, problem.fingerprint)
-    store.add_problem(problem, problem.fingerprint)
+    store.add_problem(problem, facts_of(problem))
     if store.has(spec.id):
         return store.run(spec.id)
     lay_out(network.to(device))
     outputs = {split: predict(network, problem, split, device=device) for split in ("validation", "test")}
-    result = {
-        "epoch": 0,
-        "seconds": 0.0,
-        "precision": "fp32",
-        "alarms": [],
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "environment": environment(),
-        "device": device,
-        "file": file.name,
-    }
+    result = RunResult(
+        epoch=0,
+        seconds=0.0,
+        precision="fp32",
+        alarms=(),
+        parameters=sum(p.numel() for p in network.parameters()),
+        environment=environment(),
+        device=device,
+        file=file.name,
+    )
     kept = {"kept": outputs, **teacher_evidence(spec, network, problem, device=device)}
     return store.add_run(spec, weights=network.state_dict(), outputs=kept, result=result)

@@ -9,7 +9,7 @@ from goodteacher.data.folds import assign_folds
 from goodteacher.data.problem import Problem
 from goodteacher.maps.table import parse_map
 from goodteacher.study.answers import Answers
-from goodteacher.study.plan import Plan
+from goodteacher.study.planned import Plan
 from goodteacher.study.run import Run
 from goodteacher.study.runspec import RunSpec
 from goodteacher.study.store import Store
@@ -85,7 +85,7 @@ def _save_views(run: Run, views: int, problem: Problem, device: str) -> None:
     for split in ("validation", "test"):
         part = problem.split(split)
         stack = view_logits(
-            model, problem, split, views=views, limit=len(part), precision=run.result["precision"], device=device
+            model, problem, split, views=views, limit=len(part), precision=run.result.precision, device=device
         )
         if stack is None:
             stack = torch.stack([predict(model, problem, split, device=device)] * views)

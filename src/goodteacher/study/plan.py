@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from goodteacher.base.errors import ConfigError
 from goodteacher.base.types import Needs
+from goodteacher.data.facts import Facts
 from goodteacher.methods.preparation import PREPARATIONS
 from goodteacher.methods.table import needs_teacher
 from goodteacher.study.canonical import (
@@ -21,44 +22,15 @@ from goodteacher.study.canonical import (
     check_table,
     teacher_recipe,
 )
-from goodteacher.study.examine import Facts, examine
+from goodteacher.study.examine import examine
+from goodteacher.study.planned import Cell, Plan
 from goodteacher.study.runspec import RunSpec
 from goodteacher.study.spec import StudentSpec, StudySpec, TeacherSpec, arm_recipe, expanded_teachers
 from goodteacher.study.teaching import BY_EXAMPLE, Teaching
 from goodteacher.train.recipe import Recipe, validate
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A student arm taught by a teacher arm (or by none), at one seed."""
-
-    student: str
-    teacher: str | None
-    seed: int
-    run: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A study's runs.
-
-    Attributes:
-        study: as written, with an arm for each checkpoint that is one.
-        runs: by id; each after those it needs.
-        teachers: (arm, seed) to who teaches, its target map included.
-        cells: of the result table.
-        names: run to its name for people: arm, teacher and seed.
-    """
-
-    study: StudySpec
-    facts: Facts
-    runs: dict[str, RunSpec]
-    teachers: dict[tuple[str, int], Teaching]
-    cells: tuple[Cell, ...]
-    names: dict[str, str]
-
-
-def plan_study(study: StudySpec, facts: Facts, finished: Mapping[str, Mapping[str, Any]] | None = None) -> Plan:
+def plan_study(study: StudySpec, facts: Facts, finished: Mapping[str, RunSpec] | None = None) -> Plan:
     """Plan a study.
 
     Args:
@@ -87,7 +59,7 @@ def plan_study(study: StudySpec, facts: Facts, finished: Mapping[str, Mapping[st
 class _Planner:
     """Collects runs; lives for one call of `plan_study`."""
 
-    def __init__(self, study: StudySpec, facts: Facts, finished: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, study: StudySpec, facts: Facts, finished: Mapping[str, RunSpec]) -> None:
         self.study, self.facts, self.finished = study, facts, finished
         self.runs: dict[str, RunSpec] = {}
         self.teachers: dict[tuple[str, int], Teaching] = {}
@@ -197,12 +169,12 @@ class _Planner:
                 raise ConfigError(where, rule="must be an arm of one network", received=repr(spec.start))
         else:
             run = spec.start
-        other = self.runs[run].model if run in self.runs else dict(self._finished(run, where)["model"])
+        other = self.runs[run].model if run in self.runs else self._finished(run, where).model
         if other != model:
             raise ConfigError(where, rule=f"must be of the same model, {model}", received=other)
         return run
 
-    def _finished(self, run: str, where: str) -> Mapping[str, Any]:
+    def _finished(self, run: str, where: str) -> RunSpec:
         if run not in self.finished:
             rule = (
                 "must be a finished run of this store" if where.endswith("run") else "must be an arm or a finished run"
@@ -215,7 +187,7 @@ class _Planner:
         network = teaching.network if teaching else None
         teacher = None
         if network is not None:
-            teacher = self.runs[network].model if network in self.runs else dict(self.finished[network]["model"])
+            teacher = self.runs[network].model if network in self.runs else self.finished[network].model
         return examine(model, teacher, loss, self.facts, where=f"{where}, taught by {arm}")
 
     def add_student(self, name: str) -> None:
@@ -311,7 +283,7 @@ class _Planner:
                 own |= {"schedule": "constant", "milestones": ()}
             prepared = validate(Recipe, {**recipe.model_dump(), **own, **overrides}, "preparation")
             network = teaching.network
-            model = self.runs[network].model if network in self.runs else dict(self.finished[network]["model"])
+            model = self.runs[network].model if network in self.runs else self.finished[network].model
             run = RunSpec(
                 "preparation", model, {name: {}}, 0.0, prepared.model_dump(mode="json"), "last", seed,
                 self.facts.fingerprint, Teaching("network", (network,)),

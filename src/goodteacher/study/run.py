@@ -14,7 +14,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from goodteacher.base.errors import StoreError
+from goodteacher.data.facts import Facts
 from goodteacher.maps.table import FITTED, Identity, TargetMap
+from goodteacher.study.result import RunResult
+from goodteacher.study.runspec import RunSpec
 from goodteacher.train.checkpoint import load_tensors, load_weights
 from goodteacher.train.records import read_json, read_records, write_json
 
@@ -37,16 +40,14 @@ class Run:
         return self.path.name
 
     @cached_property
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> RunSpec:
         """Everything that decided its numbers."""
-        value: dict[str, Any] = checked_format(self.path / "spec.json")["run"]
-        return value
+        return RunSpec.read(checked_format(self.path / "spec.json")["run"])
 
     @cached_property
-    def result(self) -> dict[str, Any]:
+    def result(self) -> RunResult:
         """The checkpoint kept, seconds, precision, alarms, environment."""
-        value: dict[str, Any] = read_json(self.path / "result.json")
-        return value
+        return RunResult.read(read_json(self.path / "result.json"))
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -72,13 +73,12 @@ class Run:
     @cached_property
     def targets(self) -> dict[str, Tensor]:
         """Labels, and where known truth and votes, of validation and test: ``validation.labels``, ``test.truth``, ..."""
-        return load_tensors(self.root / "problems" / self.spec["problem"] / "targets.safetensors")
+        return load_tensors(self.root / "problems" / self.spec.problem / "targets.safetensors")
 
     @cached_property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """What is known of its problem."""
-        value: dict[str, Any] = checked_format(self.root / "problems" / self.spec["problem"] / "facts.json")
-        return value
+        return read_facts(self.root / "problems" / self.spec.problem)
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -123,8 +123,8 @@ class Run:
 
     def describe(self) -> str:
         """Return one line: id, model, loss, seed."""
-        loss = " + ".join(self.spec["loss"])
-        return f"{self.id}: {self.spec['kind']} {next(iter(self.spec['model']))}, {loss}, seed {self.spec['seed']}"
+        loss = " + ".join(self.spec.loss)
+        return f"{self.id}: {self.spec.kind} {self.spec.model_name}, {loss}, seed {self.spec.seed}"
 
 
 def fitted_map(folder: Path, spec: Mapping[str, Any], fit: Callable[[], TargetMap]) -> TargetMap:
@@ -147,6 +147,18 @@ def fitted_map(folder: Path, spec: Mapping[str, Any], fit: Callable[[], TargetMa
     fitted = fit()
     write_json(path, {"kind": type(fitted).__name__, "state": fitted.state(), "spec": dict(spec), "map": name})
     return fitted
+
+
+def read_facts(folder: Path) -> Facts:
+    """Return what is known of a problem from its folder in a store.
+
+    Raises:
+        StoreError: if it is missing, damaged, or was written by another version.
+    """
+    stored = checked_format(folder / "facts.json")
+    # Only what earlier versions wrote needs the tensors to say what is known.
+    tensors = () if "knows_truth" in stored else load_tensors(folder / "targets.safetensors")
+    return Facts.read(stored, fingerprint=folder.name, tensors=tensors)
 
 
 def checked_format(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -44,6 +45,18 @@ class RunSpec:
     initial_epochs: int = 0
     start: str | None = None
     fold: tuple[int, int] | None = None
+
+    @staticmethod
+    def read(value: Mapping[str, Any]) -> RunSpec:
+        """Return what `dataclasses.asdict` wrote, read back from JSON: a spec of the same id."""
+        teaching, fold = value.get("teaching"), value.get("fold")
+        return RunSpec(
+            **{
+                **value,
+                "teaching": Teaching.read(teaching) if teaching else None,
+                "fold": (fold[0], fold[1]) if fold else None,
+            }
+        )
 
     @property
     def id(self) -> str:

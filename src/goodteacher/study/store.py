@@ -23,9 +23,11 @@ import pandas as pd
 from torch import Tensor
 
 from goodteacher.base.errors import StoreError, suggest
+from goodteacher.data.facts import Facts
 from goodteacher.data.problem import Problem
-from goodteacher.study.plan import Plan
-from goodteacher.study.run import FORMAT, Run, checked_format
+from goodteacher.study.planned import Cell, Plan
+from goodteacher.study.result import RunResult
+from goodteacher.study.run import FORMAT, Run, checked_format, read_facts
 from goodteacher.study.runspec import RunSpec
 from goodteacher.train.checkpoint import save_tensors
 from goodteacher.train.infer import quick_scores
@@ -95,9 +97,9 @@ class Store:
                     ) from None
             yield
 
-    def add_problem(self, problem: Problem, fingerprint: str) -> None:
+    def add_problem(self, problem: Problem, facts: Facts) -> None:
         """Keep a problem's labels and facts, so that reports need no data."""
-        folder = self.root / "problems" / fingerprint
+        folder = self.root / "problems" / facts.fingerprint
         if (folder / "facts.json").exists():
             checked_format(folder / "facts.json")
             return
@@ -111,17 +113,7 @@ class Store:
                 if value is not None:
                     tensors[f"{name}.{field}"] = value
         save_tensors(folder / "targets.safetensors", tensors)
-        facts = {
-            "format": FORMAT,
-            "name": problem.name,
-            "describe": problem.describe(),
-            "classes": problem.classes,
-            "class_names": list(problem.class_names),
-            "input_shape": list(problem.input_shape),
-            "train": len(problem.train),
-            "notes": list(problem.notes),
-        }
-        write_json(folder / "facts.json", facts)
+        write_json(folder / "facts.json", {"format": FORMAT, **facts.stored()})
 
     def add_run(
         self,
@@ -129,7 +121,7 @@ class Store:
         *,
         weights: dict[str, Tensor],
         outputs: dict[str, dict[str, Tensor]],
-        result: dict[str, Any],
+        result: RunResult,
         records: Path | None = None,
     ) -> Run:
         """Add a finished run; its folder appears whole.
@@ -154,7 +146,7 @@ class Store:
                 save_tensors(folder / "outputs" / f"{checkpoint}.safetensors", logits)
             if records is not None and records.exists():
                 shutil.copyfile(records, folder / "records.jsonl")
-            write_json(folder / "result.json", result)
+            write_json(folder / "result.json", result.stored())
             if not self.has(spec.id):
                 if final.exists():
                     shutil.rmtree(final)
@@ -173,16 +165,10 @@ class Store:
         return self.root / "studies" / name
 
     def add_study(self, plan: Plan) -> Path:
-        """Keep a study's plan: arms to run ids. Return its folder."""
+        """Keep a study and its plan. Return its folder."""
         folder = self.study_folder(plan.study.name)
         write_json(folder / "study.json", plan.study.model_dump(mode="json"))
-        value = {
-            "format": FORMAT,
-            "problem": plan.facts.fingerprint,
-            "teachers": [{"arm": arm, "seed": seed, **asdict(who)} for (arm, seed), who in plan.teachers.items()],
-            "cells": [asdict(cell) for cell in plan.cells],
-        }
-        write_json(folder / "plan.json", value)
+        write_json(folder / "plan.json", {"format": FORMAT, **plan.stored()})
         return folder
 
     def table(self) -> pd.DataFrame:
@@ -201,28 +187,45 @@ class Store:
                     {
                         "run": run.id,
                         "checkpoint": checkpoint,
-                        "kind": run.spec["kind"],
-                        "model": next(iter(run.spec["model"])),
-                        "loss": " + ".join(run.spec["loss"]),
-                        "keep": run.spec["keep"],
-                        "seed": run.spec["seed"],
-                        "problem": run.facts["name"],
-                        "epoch": run.result["epoch"],
-                        "seconds": run.result["seconds"],
+                        "kind": run.spec.kind,
+                        "model": run.spec.model_name,
+                        "loss": " + ".join(run.spec.loss),
+                        "keep": run.spec.keep,
+                        "seed": run.spec.seed,
+                        "problem": run.facts.name,
+                        "epoch": run.result.epoch,
+                        "seconds": run.result.seconds,
                         **scores,
                     }
                 )
         return pd.DataFrame(rows)
 
 
-def load_study(folder: Path) -> tuple[Store, dict[str, Any], dict[str, Any]]:
-    """Return the store, the study and the plan of a study's folder.
+def load_study(folder: Path) -> tuple[Store, Plan]:
+    """Return the store and the plan of a study's folder.
 
     Raises:
         StoreError: if it is no study's folder, or of another format.
     """
-    plan = checked_format(folder / "plan.json")
-    return Store(folder.parent.parent), read_json(folder / "study.json"), plan
+    store, stored = Store(folder.parent.parent), checked_format(folder / "plan.json")
+    return store, Plan.read(stored if "runs" in stored else _completed(stored, folder, store))
+
+
+def _completed(stored: dict[str, Any], folder: Path, store: Store) -> dict[str, Any]:
+    """Return a plan of earlier versions, which named teachers and cells alone, with what the rest of the store says.
+
+    Runs that are not finished are left out, for nothing says what they are.
+    """
+    cells = [Cell(**cell) for cell in stored["cells"]]
+    names = {run: f"{row['arm']}/{row['seed']}" for row in stored["teachers"] for run in row["runs"]}
+    names |= {cell.run: cell.name for cell in cells if cell.run not in names}
+    return {
+        **stored,
+        "study": read_json(folder / "study.json"),
+        "facts": read_facts(store.root / "problems" / stored["problem"]).stored(),
+        "runs": {run: asdict(store.run(run).spec) for run in names if store.has(run)},
+        "names": names,
+    }
 
 
 def find_studies(path: Path) -> list[Path]:
