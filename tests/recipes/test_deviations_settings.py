@@ -34,11 +34,11 @@ def test_teacher_and_student_of_a_kind_share_neither_weights_nor_seed(settings):
     assert [s.name for s in settings] == ["x, self-small", "x, large-to-small"]
     for k in range(2):
         teacher, student, alone = (own.runs[role][k] for role in ("teacher", "student", "alone"))
-        assert teacher.spec["seed"] == k and student.spec["seed"] == alone.spec["seed"] == STUDENT_SEEDS + k
-        assert teacher.spec["model"] == student.spec["model"] == alone.spec["model"] == SIZE.small
-        assert student.spec["teaching"]["runs"] == [teacher.id] and alone.spec["teaching"] is None
+        assert teacher.spec.seed == k and student.spec.seed == alone.spec.seed == STUDENT_SEEDS + k
+        assert teacher.spec.model == student.spec.model == alone.spec.model == SIZE.small
+        assert student.spec.teaching.runs == (teacher.id,) and alone.spec.teaching is None
     large = settings[1].runs
-    assert large["teacher"][0].spec["model"] == SIZE.large and large["student"][0].spec["model"] == SIZE.small
+    assert large["teacher"][0].spec.model == SIZE.large and large["student"][0].spec.model == SIZE.small
     assert large["alone"][0].id == own.runs["alone"][0].id
 
 

@@ -50,13 +50,13 @@ def test_figure_two_pairs_every_student_with_the_teacher_of_its_seed(coloured, t
     assert all(set(c["measured"]) == {"cross_entropy", "brier"} and len(c["measured"]["brier"]) == 2 for c in cells)
     assert any("4000 labels are left out" in line for line in found.departures)
     runs = [Store(tmp_path).run(path.name) for path in Store(tmp_path).runs()]
-    students = [run for run in runs if run.spec["kind"] == "student"]
+    students = [run for run in runs if run.spec.kind == "student"]
     assert len(students) == 2 * 2 * 2 and len(runs) == 16
     for student in students:
-        (teacher,) = (run for run in runs if run.id == student.spec["teaching"]["runs"][0])
-        assert teacher.spec["seed"] == student.spec["seed"] == student.spec["loss"]["labelled"]["seed"]
-        assert teacher.facts["train"] == 10 * student.spec["loss"]["labelled"]["per_class"]
-        assert student.spec["gamma"] == 0 and student.facts["train"] == 270
+        (teacher,) = (run for run in runs if run.id == student.spec.teaching.runs[0])
+        assert teacher.spec.seed == student.spec.seed == student.spec.loss["labelled"]["seed"]
+        assert teacher.facts.examples == 10 * student.spec.loss["labelled"]["per_class"]
+        assert student.spec.gamma == 0 and student.facts.examples == 270
     assert json.dumps(found.data) and "vega" in found.charts["accuracy by number of labels"]
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from goodteacher.base.errors import ConfigError
+from goodteacher.data.facts import Facts
 from goodteacher.methods.table import parse_method
 from goodteacher.models.table import MODELS
 from goodteacher.recipes import mse_tables
@@ -17,7 +18,6 @@ from goodteacher.recipes.mse_published import RERUN, SLIPS, STUDENTS, TABLE1, TA
 from goodteacher.recipes.mse_tables import METHODS1, METHODS2, METHODS3, ROWS, SIZES, STAND_IN, table1, table3
 from goodteacher.recipes.published import LIGHT
 from goodteacher.recipes.reproduction import Order
-from goodteacher.study.examine import Facts
 from goodteacher.study.plan import plan_study
 
 CIFAR100 = Facts("f" * 16, 100, (3, 32, 32), 45000, True, False, False)

@@ -29,8 +29,8 @@ def test_where_the_truth_is_known_distances_are_given(gaussian_study):
 def test_fidelity_is_agreement_and_divergence_by_seed(digits_study):
     results = digits_study.results
     agreement, divergence = reading.fidelity(results, "taught", "plain")
-    cell = next(c for c in results.plan["cells"] if (c["student"], c["teacher"], c["seed"]) == ("taught", "plain", 2))
-    own, other = results.run(cell["run"]).outputs("test"), results.teacher_logits("plain", 2, "test")
+    cell = next(c for c in results.plan.cells if (c.student, c.teacher, c.seed) == ("taught", "plain", 2))
+    own, other = results.run(cell.run).outputs("test"), results.teacher_logits("plain", 2, "test")
     assert agreement[2] == pytest.approx(float((own.argmax(dim=1) == other.argmax(dim=1)).double().mean()))
     assert set(divergence) == {0, 1, 2} and min(divergence.values()) > 0
 

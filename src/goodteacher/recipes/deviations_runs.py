@@ -148,8 +148,8 @@ def train_students(
 
 def runs_of(results: Results) -> dict[str, Run]:
     """Return the runs of a study of one seed by arm, where each student arm has one teacher at most."""
-    found = {row["arm"]: results.run(row["runs"][0]) for row in results.plan["teachers"]}
-    return found | {cell["student"]: results.run(cell["run"]) for cell in results.plan["cells"]}
+    found = {arm: results.run(who.runs[0]) for (arm, _), who in results.plan.teachers.items()}
+    return found | {cell.student: results.run(cell.run) for cell in results.plan.cells}
 
 
 def recipe_of(size: Size) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def people_study(size: Size, words: Mapping[str, Any], order: Order) -> StudySpe
 def arm_table(results: Results, epochs: int) -> pd.DataFrame:
     """Return a row a teacher arm and seed: factors, scores on labels, distances to people on test, student accuracy."""
     rows = []
-    for name in results.study["teachers"]:
+    for name in results.study.teachers:
         head, _, epoch = name.partition("_epoch")
         objective, title = head.rsplit("-", 1)
         test = reading.held_out(results, name)

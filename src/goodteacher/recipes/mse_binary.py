@@ -103,8 +103,8 @@ def table4(order: Order) -> Finding:
             elsewhere = binary_study(task, METHODS4, {"name": "elsewhere"}, whole_size, tag)
             found[task] = earlier = kept(order, elsewhere, ("recipe",))
             if earlier:
-                said.append(f"{task}: of an earlier order, on {earlier.study['problem']}.")
-                said += [f"{note}." for note in earlier.study["notes"]]
+                said.append(f"{task}: of an earlier order, on {earlier.study.problem}.")
+                said += [f"{note}." for note in earlier.study.notes]
             continue
         words, problem = pictures(order, size.examples, **task_words(task))
         order.say(f"{task}: {size.seeds} seeds")

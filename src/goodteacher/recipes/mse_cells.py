@@ -121,7 +121,7 @@ def run_part(order: Order, whole: StudySpec, part: StudySpec, problem: Problem) 
     """
     store = Store(order.out)
     plan = plan_study(whole, facts_of(problem), finished_teachers(whole, store))
-    store.add_problem(problem, plan.facts.fingerprint)
+    store.add_problem(problem, plan.facts)
     folder = store.add_study(plan)
     own = part if part == whole else part.model_copy(update={"name": f"{part.name}-part"})
     unfinished = order.run(own, problem, whole=False).missing
@@ -133,8 +133,9 @@ def kept(order: Order, whole: StudySpec, same: Sequence[str] = ("recipe", "probl
     folder = Store(order.out).study_folder(whole.name)
     if not (folder / "plan.json").exists():
         return None
-    results, own = Results(folder), whole.model_dump(mode="json")
-    return results if all(results.study[key] == own[key] for key in same) else None
+    results = Results(folder)
+    own, other = (study.model_dump(mode="json") for study in (whole, results.study))
+    return results if all(other[key] == own[key] for key in same) else None
 
 
 def within(logits: Tensor, labels: Tensor, first: int) -> float:
@@ -146,12 +147,12 @@ def within(logits: Tensor, labels: Tensor, first: int) -> float:
 def of_students(results: Results | None, student: str, first: int = 1) -> dict[str | None, dict[int, float]]:
     """Return a student arm's test accuracy: teacher arm (None for none) to seed to value."""
     found: dict[str | None, dict[int, float]] = {}
-    for cell in results.plan["cells"] if results else ():
+    for cell in results.plan.cells if results else ():
         assert results is not None
-        if cell["student"] == student and cell["run"] not in results.missing:
-            logits = results.run(cell["run"]).outputs("test")
+        if cell.student == student and cell.run not in results.missing:
+            logits = results.run(cell.run).outputs("test")
             value = within(logits, results.targets["test.labels"], first)
-            found.setdefault(cell["teacher"], {})[cell["seed"]] = value
+            found.setdefault(cell.teacher, {})[cell.seed] = value
     return found
 
 

@@ -159,7 +159,7 @@ def _one_seed(
         order.say(f"{total} labels, seed {seed}")
         study = few_labels_teachers(size, total, seed, words, tag)
         teachers[total] = results = order.run(study, labelled_part(problem, total, seed), whole=False)
-        trained = {row["arm"]: row["runs"][0] for row in results.plan["teachers"]}
+        trained = {arm: who.runs[0] for (arm, _), who in results.plan.teachers.items()}
         runs |= {(total, arm): run for arm, run in trained.items() if run not in results.missing}
     if not runs:
         return teachers, None

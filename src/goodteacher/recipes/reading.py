@@ -105,12 +105,12 @@ def held_out(results: Results, arm: str, split: str = "test", *, mapped: bool = 
 def fidelity(results: Results, student: str, teacher: str) -> tuple[dict[int, float], dict[int, float]]:
     """Return how a student follows its teacher on test, by seed: share of equal first classes, and KL in nats at T = 1."""
     agreement, divergence = {}, {}
-    for cell in results.plan["cells"]:
-        if (cell["student"], cell["teacher"]) == (student, teacher) and cell["run"] not in results.missing:
-            own = results.run(cell["run"]).outputs("test")
-            other = results.answers[teacher, cell["seed"]].mapped("test")
-            agreement[cell["seed"]] = float((own.argmax(dim=1) == other.argmax(dim=1)).double().mean())
-            divergence[cell["seed"]] = float(kl(log_soften(other.double()), log_soften(own.double())).mean())
+    for cell in results.plan.cells:
+        if (cell.student, cell.teacher) == (student, teacher) and cell.run not in results.missing:
+            own = results.run(cell.run).outputs("test")
+            other = results.answers[teacher, cell.seed].mapped("test")
+            agreement[cell.seed] = float((own.argmax(dim=1) == other.argmax(dim=1)).double().mean())
+            divergence[cell.seed] = float(kl(log_soften(other.double()), log_soften(own.double())).mean())
     return agreement, divergence
 
 

@@ -230,7 +230,7 @@ def table(order: Order) -> Finding:
         title = f"{reading.model_name(teacher)} -> {reading.model_name(student)}"
         order.say(f"{title}: {len(ABLATION) + 1} teachers, {own.seeds} seeds")
         results = order.run(table_study(name, own, words), problem)
-        rows = {arm: _row(results, arm) for arm in results.study["teachers"]}
+        rows = {arm: _row(results, arm) for arm in results.study.teachers}
         found = _table_differences(results)
         grids += [
             _pair_grid(title, rows, reading.values(results, "taught", "standard")),
@@ -269,7 +269,7 @@ def _row(results: Results, arm: str) -> dict[str, dict[int, float]]:
 
 
 def _table_differences(results: Results) -> list[reading.Difference]:
-    taught = {arm: reading.values(results, "taught", arm) for arm in results.study["teachers"]}
+    taught = {arm: reading.values(results, "taught", arm) for arm in results.study.teachers}
     base = taught["standard"]
     return reading.differences([
         ("soteacher - standard", taught["soteacher"], base),
