@@ -21,17 +21,17 @@ from goodteacher.diagnose.results import Results
 from goodteacher.maps.table import parse_map
 from goodteacher.models.custom import hand_over
 from goodteacher.report.page import write_page
-from goodteacher.report.progress import follow
+from goodteacher.report.progress import shown
 from goodteacher.study.answers import Answers
-from goodteacher.study.canonical import canonical_map
 from goodteacher.study.execute import Summary, execute, facts_of
+from goodteacher.study.names import check_given
 from goodteacher.study.plan import plan_study
-from goodteacher.study.planned import Plan
+from goodteacher.study.planned import Given, Plan
 from goodteacher.study.run import Run
-from goodteacher.study.runspec import RunSpec
 from goodteacher.study.spec import Named, StudySpec, parse_study
 from goodteacher.study.store import Store
 from goodteacher.study.teaching import Teaching
+from goodteacher.study.trial import canonical_map
 from goodteacher.train.infer import predict
 
 DEFAULT_OUT = "goodteacher-runs"
@@ -71,15 +71,16 @@ def load_problem(study: StudySpec) -> Problem:
     return load(options.pop("name"), **options)
 
 
-def finished_teachers(study: StudySpec, store: Store) -> dict[str, RunSpec]:
-    """Return the specs of the finished runs that a study names as teachers.
+def finished_teachers(study: StudySpec, store: Store) -> dict[str, Given]:
+    """Return the finished runs that a study names as teachers, by id.
 
     Raises:
         StoreError: if one is not finished.
     """
-    given = [arm.run for arm in study.teachers.values() if arm.run is not None]
-    given += [arm.start for arm in study.teachers.values() if arm.start is not None and arm.start not in study.teachers]
-    return {run: store.run(run).spec for run in given}
+    named = [arm.run for arm in study.teachers.values() if arm.run is not None]
+    named += [arm.start for arm in study.teachers.values() if arm.start is not None and arm.start not in study.teachers]
+    runs = {run: store.run(run) for run in named}
+    return {run: Given(found.spec, found.facts) for run, found in runs.items()}
 
 
 def run_study(
@@ -117,8 +118,9 @@ def run_study(
     data = problem if problem is not None else load_problem(spec)
     store = Store(out)
     plan = plan_study(spec, facts_of(data), finished_teachers(spec, store))
-    news = execute(plan, data, store, device=pick_device(device), engine=engine, workers=workers)
-    summary = follow(news, console or Console(stderr=True), quiet=quiet)
+    place = pick_device(device)
+    with shown(console, quiet=quiet) as tell:
+        summary = execute(plan, data, store, device=place, engine=engine, workers=workers, tell=tell)
     finished = Finished(plan, summary, store.study_folder(spec.name))
     if page and len(summary.failed) < len(plan.runs):
         write_page(finished.results)
@@ -289,27 +291,28 @@ def _candidate(name: str, runs: Sequence[Run], spec: Named | None, problem: Prob
         seeds: dict[int, Answers] = {}
         for run in runs:
             seed = run.spec.seed if run.spec.seed not in seeds else len(seeds)
-            seeds[seed] = Answers(Teaching("network", (run.id,), target_map=target_map), Store(run.root), run.targets)
+            seeds[seed] = _saved(run, target_map)
         return candidate_of(name, seeds, runs[0].targets)
     place = pick_device(device)
     for run in runs:
-        if (run.facts.classes, run.facts.input_shape) != (problem.classes, problem.input_shape):
-            raise ConfigError(
-                f"run {run.id}",
-                rule=f"must fit the problem's {problem.classes} classes and inputs of shape {problem.input_shape}",
-                received=f"{run.facts.classes} classes and {run.facts.input_shape}",
-                remedy="rank it on data like those it was trained on",
-            )
+        check_given(Given(run.spec, run.facts), run.id, facts_of(problem), "rank")
     if parse_map(target_map).views:
         raise ConfigError(
             "map", rule="that averages views needs the outputs saved with a run", received=_map_name(target_map)
         )
-    fitted = [Answers(Teaching("network", (r.id,), target_map=target_map), Store(r.root), r.targets).map for r in runs]
-    logits = [predict(r.model.to(place), problem, "validation", device=place) for r in runs]
+    fitted = [_saved(r, target_map).map for r in runs]
+    logits = [predict(r.model.to(place), problem, "validation", device=place, spec=r.input_spec) for r in runs]
     mapped = tuple(m(z) for m, z in zip(fitted, logits, strict=True))
     part = problem.validation
     evidence = Evidence(truth=part.truth, votes=part.votes, unmapped=tuple(logits) if spec is not None else ())
     return Candidate(name, mapped, part.labels, (), evidence)
+
+
+def _saved(run: Run, target_map: dict[str, Any]) -> Answers:
+    """Return a run's answers on its own problem, under a target map."""
+    return Answers(
+        Teaching("network", (run.id,), target_map=target_map), Store(run.root), run.targets, run.spec.problem
+    )
 
 
 def candidate_name(run: Run) -> str:

@@ -21,9 +21,9 @@ from goodteacher.diagnose.cross_fitted import cross_fitted_map
 from goodteacher.diagnose.ranking import DEFAULT, Candidate, Ranked, rank_candidates
 from goodteacher.diagnose.results import Results
 from goodteacher.diagnose.scorecard import QUANTITIES
-from goodteacher.study.canonical import named
 from goodteacher.study.cost import estimate_cost
 from goodteacher.study.execute import facts_of
+from goodteacher.study.names import named
 from goodteacher.study.plan import plan_study
 from goodteacher.study.spec import Named, StudySpec, expanded_teachers, parse_study
 from goodteacher.study.store import Store

@@ -44,6 +44,30 @@ def numpy_stream(seed: int, name: str, *counters: int) -> np.random.Generator:
 
 
 @contextlib.contextmanager
+def undisturbed(device: torch.device | str = "cpu") -> Iterator[None]:
+    """Put the global generators of the processor and of one device back after the block: they belong to whoever calls."""
+    place = torch.device(device)
+    if place.type == "cpu":
+        with torch.random.fork_rng(devices=[]):
+            yield
+        return
+    index = place.index if place.index is not None else torch.get_device_module(place).current_device()
+    with torch.random.fork_rng(devices=[index], device_type=place.type):
+        yield
+
+
+def reseed(device: torch.device, seed: int, name: str, *counters: int) -> None:
+    """Set the global generators of the processor and of one device to a named stream, for layers that draw from those.
+
+    Call it inside `undisturbed`.
+    """
+    value = derive(seed, name, *counters)
+    torch.default_generator.manual_seed(value)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(value)
+
+
+@contextlib.contextmanager
 def seeded(seed: int, name: str, *counters: int) -> Iterator[None]:
     """Run a block (building a model, say) on its own stream of the global generators, and put those back after."""
     cuda = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []

@@ -12,6 +12,7 @@ from typing import Literal, Protocol, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from goodteacher.base.input_spec import InputSpec
 from goodteacher.base.seeds import derive
 
 Logits: TypeAlias = Tensor
@@ -50,6 +51,8 @@ class Batch:
         indices: ``(N,)`` int64, each example's row in the training split; stable over epochs.
         views: further augmented views by name (``strong``, ``rotated``), present only if somebody needs them.
         mixed: where each input is a mixture with another example's, that example's label; None for plain inputs.
+        spec: what the inputs and views were made for; None where nobody says, and then no network can ask for another.
+        seen: the batch as networks of other input specs see it, by spec: made by the first who asks (see `adapt.seen_by`).
     """
 
     inputs: Tensor
@@ -57,6 +60,8 @@ class Batch:
     indices: Tensor
     views: Mapping[str, Tensor] = field(default_factory=dict)
     mixed: Mixed | None = None
+    spec: InputSpec | None = None
+    seen: dict[InputSpec, Batch] = field(default_factory=dict, init=False, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from goodteacher.base.errors import ConfigError, DataError, check_choice, check_range, suggest
+from goodteacher.data.inputs import Inputs, as_inputs
 from goodteacher.data.problem import Problem, Split
 from goodteacher.data.splits import stratified_split
 
@@ -71,9 +72,10 @@ def problem_from_arrays(
         kept, rows = stratified_split(train.labels.numpy(), validation, seed)
         train, held_out = train.take(torch.from_numpy(kept)), train.take(torch.from_numpy(rows))
     for part, split in (("x_val", held_out), ("x_test", test)):
-        got, want = (f"{s.inputs.dtype} {tuple(s.inputs.shape[1:])}" for s in (split, train))
+        got, want = ((s.inputs.kind, s.inputs.shape) for s in (split, train))
         if got != want:
-            raise DataError(part, rule=f"must have examples like those of x_train, {want}", received=got)
+            got_text, want_text = (f"{kind}s of shape {shape}" for kind, shape in (got, want))
+            raise DataError(part, rule=f"must have examples like those of x_train, {want_text}", received=got_text)
     return Problem(
         name=name,
         train=train,
@@ -123,9 +125,9 @@ def npz_problem(
     return problem_from_arrays(arrays, validation=validation, seed=seed, name=name or path.stem, **options)
 
 
-def fitting_augment(inputs: Tensor) -> str:
-    """Return ``crop_flip`` for images at least 24 pixels wide, else ``none``: 4 pixels are half of an 8x8 digit."""
-    return "crop_flip" if inputs.dtype == torch.uint8 and inputs.shape[2] >= 24 else "none"
+def fitting_augment(inputs: Inputs) -> str:
+    """Return ``crop_flip`` for pictures at least 24 pixels wide, else ``none``: 4 pixels are half of an 8x8 digit."""
+    return "crop_flip" if inputs.kind == "image" and inputs.shape[2] >= 24 else "none"
 
 
 def _is_misspelt(key: str) -> bool:
@@ -161,7 +163,7 @@ def _split(arrays: Mapping[str, Any], part: str, labels_key: str) -> Split:
             f"x_{part} and {labels_key}", rule="must have the same length", received=f"{len(inputs)} and {n}"
         )
     truth, votes = (_table(arrays, f"{kind}_{part}", n) for kind in ("p", "votes"))
-    return Split(inputs, labels, torch.arange(n), truth, votes)
+    return Split(as_inputs(inputs), labels, torch.arange(n), truth, votes)
 
 
 def _inputs(values: Any, key: str) -> Tensor:

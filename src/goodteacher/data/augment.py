@@ -145,7 +145,7 @@ def normalise(inputs: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     Returns:
         ``(N, C, H, W)`` in channels_last layout, or ``(N, D)``.
     """
-    if inputs.dtype == torch.uint8:
+    if inputs.dim() == 4:
         return inputs.float().sub_(mean * 255).div_(std * 255).permute(0, 3, 1, 2)
     return (inputs - mean) / std
 

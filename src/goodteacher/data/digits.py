@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from goodteacher.data.inputs import Pictures
 from goodteacher.data.problem import Problem, Split
 from goodteacher.data.splits import stratified_split
 
@@ -34,7 +35,7 @@ def digits_problem(*, test: float = 0.3, validation: float = 0.2, seed: int = 0)
     source = load_digits()
     images = np.rint(source.images * (255 / 16)).astype(np.uint8)[..., None]
     labels = source.target.astype(np.int64)
-    every = Split(torch.from_numpy(images), torch.from_numpy(labels), torch.arange(len(labels)))
+    every = Split(Pictures(torch.from_numpy(images)), torch.from_numpy(labels), torch.arange(len(labels)))
     rest, held_out = stratified_split(labels, test, seed, stream="test")
     kept, validated = stratified_split(labels[rest], validation, seed)
     train_rows, validation_rows, test_rows = (

@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from goodteacher.base.input_spec import InputSpec
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -23,6 +25,7 @@ class Facts:
         summary: one line, see `Problem.describe`.
         class_names: C names.
         notes: what a number on this problem must say beside it.
+        inputs: what a network made for this problem sees; None where an earlier version did not write it down.
     """
 
     fingerprint: str
@@ -36,6 +39,7 @@ class Facts:
     summary: str = ""
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    inputs: InputSpec | None = None
 
     def stored(self) -> dict[str, Any]:
         """Return the facts as ``facts.json`` holds them; `read` is the inverse."""
@@ -51,6 +55,7 @@ class Facts:
             "knows_truth": self.knows_truth,
             "has_votes": self.has_votes,
             "notes": list(self.notes),
+            "inputs": self.inputs.stored() if self.inputs else None,
         }
 
     @staticmethod
@@ -80,4 +85,5 @@ class Facts:
             summary=stored["describe"],
             class_names=tuple(stored["class_names"]),
             notes=tuple(stored["notes"]),
+            inputs=InputSpec.read(stored["inputs"]) if stored.get("inputs") else None,
         )

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from goodteacher.base.errors import ConfigError, DataError
 from goodteacher.data.arrays import fitting_augment
+from goodteacher.data.inputs import Pictures
 from goodteacher.data.problem import Problem, Split
 from goodteacher.data.splits import stratified_split
 
@@ -91,16 +92,16 @@ def folder_problem(
         *([f"{broken.size} broken pictures left out"] if broken.size else []),
         *([f"{listing.ignored} files that are no pictures ignored"] if listing.ignored else []),
     )
-    augment = fitting_augment(pixels)
+    augment = fitting_augment(splits["train"].inputs)
     return Problem(root.resolve().name, **splits, class_names=listing.class_names, augment=augment, notes=notes)
 
 
 def _rows(pixels: Tensor, labels: Tensor, rows: npt.NDArray[np.int64]) -> Split:
     if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
         run = slice(int(rows[0]), int(rows[-1]) + 1)  # a slice stays in the map; a list of rows would be copied
-        return Split(pixels[run], labels[run], torch.arange(run.start, run.stop))
+        return Split(Pictures(pixels[run]), labels[run], torch.arange(run.start, run.stop))
     index = torch.from_numpy(rows)
-    return Split(pixels[index], labels[index], index)
+    return Split(Pictures(pixels[index]), labels[index], index)
 
 
 def _scan(root: Path) -> _Listing:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from goodteacher.base.errors import ConfigError, ShapeError, check_range
 from goodteacher.base.seeds import numpy_stream
+from goodteacher.data.inputs import Vectors
 from goodteacher.data.problem import Problem, Split
 
 
@@ -97,7 +98,7 @@ def gaussian_problem(
     noise = numpy_stream(seed, "noise").standard_normal((len(labels), dimension))
     inputs = torch.from_numpy((means[labels] + np.sqrt(noise_variance) * noise).astype(np.float32))
     truth = bayes_distribution(inputs, torch.from_numpy(means), noise_variance).float()
-    every = Split(inputs, torch.from_numpy(labels), torch.arange(len(labels)), truth)
+    every = Split(Vectors(inputs), torch.from_numpy(labels), torch.arange(len(labels)), truth)
     middle, last = train, train + validation
     return Problem(
         "gaussian",

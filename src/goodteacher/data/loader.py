@@ -28,14 +28,6 @@ def _kind_of_view(view: str) -> str:
     return "weak" if view.startswith("weak") and view[4:].isdigit() else view
 
 
-def fits(inputs: Tensor, device: torch.device) -> bool:
-    """Return whether inputs may live on a device: on a GPU they may take half of what is free, networks need the rest."""
-    if device.type != "cuda":
-        return True
-    free, _ = torch.cuda.mem_get_info(device)
-    return 2 * inputs.numel() * inputs.element_size() <= free
-
-
 class Loader:
     """Training batches of a problem.
 
@@ -91,8 +83,8 @@ class Loader:
             raise ConfigError(
                 f"training split of '{problem.name}'", rule="needs at least 2 examples", received=self.examples
             )
-        inputs = problem.train.inputs
-        self.inputs = inputs.to(device) if fits(inputs, torch.device(device)) else inputs
+        self.inputs = problem.train.inputs.to(torch.device(device))
+        self.spec = problem.spec
         self.labels = problem.train.labels.to(device)
         self.mean, self.std = (s.to(device) for s in problem.statistics)
         full, rest = divmod(self.examples, batch_size)
@@ -124,10 +116,10 @@ class Loader:
         epoch, place = divmod(step, self.steps_per_epoch)
         rows = self.order(epoch)[place * self.batch_size : (place + 1) * self.batch_size].to(self.labels.device)
         raw = augment(self._rows(rows), self.augmentation, torch_stream(self.seed, "augmentation", step))
-        return Batch(normalise(raw, self.mean, self.std), self.labels[rows], rows)
+        return Batch(normalise(raw, self.mean, self.std), self.labels[rows], rows, spec=self.spec)
 
     def _rows(self, rows: Tensor) -> Tensor:
-        return self.inputs[rows.to(self.inputs.device)].to(self.labels.device)
+        return self.inputs.rows(rows).to(self.labels.device)
 
     def _view(self, view: str, raw: Tensor, inputs: Tensor, generator: torch.Generator) -> Tensor:
         if view == "rotated":
@@ -177,5 +169,5 @@ def plain_batches(
     mean, std = (s.to(device) for s in problem.statistics)
     for start in range(0, len(part), batch_size):
         rows = torch.arange(start, min(start + batch_size, len(part)))
-        inputs = normalise(part.inputs[rows].to(device), mean, std)
-        yield Batch(inputs, part.labels[rows].to(device), rows.to(device))
+        inputs = normalise(part.inputs.rows(rows).to(device), mean, std)
+        yield Batch(inputs, part.labels[rows].to(device), rows.to(device), spec=problem.spec)

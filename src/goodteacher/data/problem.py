@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from goodteacher.base.errors import DataError
+from goodteacher.base.input_spec import InputSpec
+from goodteacher.data.inputs import Inputs, as_inputs, tensor_content
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -22,18 +24,21 @@ class Split:
     """One split of a problem, on the CPU; what a row holds never changes.
 
     Attributes:
-        inputs: ``(N, H, W, 3)`` or ``(N, H, W, 1)`` uint8 images, or ``(N, D)`` float32 vectors.
+        inputs: `Inputs`; a tensor of ``(N, H, W, 3 or 1)`` uint8 images, or of ``(N, D)`` float32 vectors, is taken as them.
         labels: ``(N,)`` int64.
         indices: ``(N,)`` int64, each row's place in the source, so that votes and tables can be matched to it.
         truth: ``(N, C)`` float32 true label distribution, or None where unknown.
         votes: ``(N, C)`` human vote counts, or None.
     """
 
-    inputs: Tensor
+    inputs: Inputs
     labels: Tensor
     indices: Tensor
     truth: Tensor | None = None
     votes: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inputs", as_inputs(self.inputs))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -42,7 +47,7 @@ class Split:
         """Return the split that holds the given rows, in that order."""
         truth = None if self.truth is None else self.truth[rows]
         votes = None if self.votes is None else self.votes[rows]
-        return Split(self.inputs[rows], self.labels[rows], self.indices[rows], truth, votes)
+        return Split(self.inputs.take(rows), self.labels[rows], self.indices[rows], truth, votes)
 
     def with_labels(self, labels: Tensor, truth: Tensor | None) -> Split:
         """Return the same examples under other labels and another true distribution."""
@@ -95,13 +100,12 @@ class Problem:
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one example as a model sees it: ``(channels, H, W)`` or ``(D,)``."""
-        shape = tuple(self.train.inputs.shape[1:])
-        return (shape[2], shape[0], shape[1]) if self.is_image else shape
+        return self.train.inputs.shape
 
     @property
     def is_image(self) -> bool:
-        """Whether inputs are uint8 images."""
-        return self.train.inputs.dtype == torch.uint8
+        """Whether inputs are pictures."""
+        return self.train.inputs.kind == "image"
 
     @property
     def knows_truth(self) -> bool:
@@ -116,22 +120,14 @@ class Problem:
     @cached_property
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the training inputs per channel (images, in [0, 1]) or per feature."""
-        x = self.train.inputs
-        if self.is_image:
-            # Sums of uint8 in float64, in chunks: 50,000 32x32 images would be 1.2 GB at once.
-            total = torch.zeros(x.shape[-1], dtype=torch.float64)
-            square = torch.zeros_like(total)
-            for start in range(0, len(x), 4096):
-                chunk = x[start : start + 4096]
-                wide = chunk.double() / 255
-                total += wide.sum(dim=(0, 1, 2))
-                square += wide.square().sum(dim=(0, 1, 2))
-            n = x[..., 0].numel()
-            mean = total / n
-            std = (square / n - mean**2).clamp_min(0).sqrt()
-        else:
-            mean, std = x.double().mean(dim=0), x.double().std(dim=0, correction=0)
+        mean, std = self.train.inputs.statistics()
         return mean.float(), std.clamp_min(1e-6).float()
+
+    @cached_property
+    def spec(self) -> InputSpec:
+        """What a network made for this problem sees: its own size, normalised by its training statistics."""
+        mean, std = (tuple(s.tolist()) for s in self.statistics)
+        return InputSpec(self.train.inputs.kind, self.input_shape, mean, std)
 
     def with_train_rows(self, rows: Tensor) -> Problem:
         """Return the problem with some of its training examples, normalised as the whole of them is."""
@@ -150,12 +146,11 @@ class Problem:
         for statistic in self.statistics:
             digest.update(statistic.numpy().tobytes())
         for split in (self.train, self.validation, self.test):
-            for tensor in (split.inputs, split.labels, split.indices, split.truth, split.votes):
-                if tensor is None:
-                    digest.update(b"none")
-                else:
-                    digest.update(repr((tuple(tensor.shape), str(tensor.dtype))).encode())
-                    digest.update(tensor.contiguous().numpy().data)
+            for part in split.inputs.content():
+                digest.update(part)
+            for tensor in (split.labels, split.indices, split.truth, split.votes):
+                for part in (b"none",) if tensor is None else tensor_content(tensor):
+                    digest.update(part)
         return digest.hexdigest()[:16]
 
     def describe(self) -> str:
@@ -214,8 +209,7 @@ def _check_split(problem: str, name: str, split: Split, classes: int) -> None:
             received=f"values from {low} to {high}",
             remedy="number the classes from 0, or name them all in class_names",
         )
-    if split.inputs.is_floating_point() and not torch.isfinite(split.inputs).all():
-        bad = int((~torch.isfinite(split.inputs)).flatten(1).any(dim=1).sum())
+    if bad := split.inputs.not_finite():
         raise DataError(
             f"inputs in the {what}", rule="must be finite", received=f"NaN or infinity in {bad} of {n} examples"
         )

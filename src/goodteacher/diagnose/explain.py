@@ -223,7 +223,7 @@ def saved_parts(run: Run) -> list[Part]:
         ConfigError: if the run was not taught.
         StoreError: if outputs are missing.
     """
-    answers = Answers(teaching_of(run), Store(run.root), run.targets)
+    answers = Answers(teaching_of(run), Store(run.root), run.targets, run.spec.problem)
     return [
         Part(split, answers.mapped(split).float(), run.outputs(split), run.targets[f"{split}.labels"])
         for split in ("validation", "test")

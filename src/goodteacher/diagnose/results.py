@@ -93,7 +93,7 @@ class Results:
         found = {}
         for (arm, seed), teaching in self.plan.teachers.items():
             if not set(teaching.runs) & set(self.missing):
-                found[arm, seed] = Answers(teaching, self.store, self.targets)
+                found[arm, seed] = Answers(teaching, self.store, self.targets, self.facts.fingerprint)
         return found
 
     @cached_property

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.hooks import RemovableHandle
 
 from goodteacher.base.errors import ConfigError, suggest
 from goodteacher.base.types import Output, Tap
@@ -57,12 +59,26 @@ class Taps:
         return {tap: declared[tap] for tap in wanted}
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the network inside of the wrappers of `torch.compile`, DataParallel and DistributedDataParallel."""
+    while True:
+        if isinstance(model, nn.DataParallel | DistributedDataParallel):
+            model = model.module
+        elif isinstance(
+            inner := model._modules.get("_orig_mod"), nn.Module
+        ):  # the compiler's class takes a second to import
+            model = inner
+        else:
+            return model
+
+
 def guess_taps(model: nn.Module) -> Taps:
     """Return a model's own taps, or, for a foreign network, its last linear layer as head and nothing else."""
-    own = getattr(model, "taps", None)
+    inner = unwrapped(model)
+    own = getattr(inner, "taps", None)
     if isinstance(own, Taps):
         return own
-    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    linear = [name for name, module in inner.named_modules() if isinstance(module, nn.Linear)]
     return Taps(head=linear[-1] if linear else None)
 
 
@@ -70,7 +86,9 @@ class TappedModel:
     """Calls a network and returns an `Output` with the wanted taps.
 
     Hooks are attached for the length of one call, so that the network itself stays as its owner made it. Gradients flow
-    through everything that is read.
+    through everything that is read. A network in a wrapper is read inside of it: a compiled one runs its plain form where taps
+    are wanted, because what is compiled already knows nothing of hooks that come later; one in DistributedDataParallel runs
+    in its wrapper, which averages gradients.
 
     Args:
         model: any network that maps inputs to logits ``(N, C)``.
@@ -82,8 +100,10 @@ class TappedModel:
 
     def __init__(self, model: nn.Module, taps: Taps | None = None) -> None:
         self.model = model
+        self.inner = unwrapped(model)
         self.taps = taps or guess_taps(model)
-        names = dict(model.named_modules())
+        self._compiled: tuple[frozenset[Tap], Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]] | None = None
+        names = dict(self.inner.named_modules())
         for site in (*self.taps.stages, *self.taps.pre_activations, self.taps.stem, self.taps.head):
             if site and site.removesuffix(":input") not in names:
                 name = site.removesuffix(":input")
@@ -96,35 +116,99 @@ class TappedModel:
 
     def __call__(self, inputs: Tensor, wanted: frozenset[Tap] = frozenset()) -> Output:
         """Run the network on ``(N, ...)`` inputs and return logits with the wanted taps."""
+        if self._compiled is not None and wanted == self._compiled[0]:
+            logits, read = self._compiled[1](inputs)
+            return _output(logits, read, self.taps.sites(wanted))
         if not wanted:
             return Output(logits=_logits(self.model(inputs)))
         by_tap = self.taps.sites(wanted)
-        read: dict[str, Tensor] = {}
-        handles = [
-            self._attach(site, functools.partial(read.__setitem__, site))
-            for sites in by_tap.values()
-            for site in set(sites)
-        ]
+        read = {}
+        handles = self._attach(by_tap, read)
         try:
-            logits = _logits(self.model(inputs))
+            with _plain_calls(self.inner):
+                logits = _logits(self._with_taps(inputs))
         finally:
             for handle in handles:
                 handle.remove()
-        maps = {tap: tuple(read[site] for site in sites) for tap, sites in by_tap.items()}
-        embedding = maps["embedding"][0].flatten(1) if "embedding" in maps else None
-        return Output(
-            logits=logits,
-            embedding=embedding,
-            stages=maps.get("stages", ()),
-            pre_activations=maps.get("pre_activations", ()),
-            stem=maps["stem"][0] if "stem" in maps else None,
-        )
+        return _output(logits, read, by_tap)
 
-    def _attach(self, site: str, keep: Callable[[Tensor], None]) -> Any:
-        module = self.model.get_submodule(site.removesuffix(":input"))
-        if site.endswith(":input"):
-            return module.register_forward_pre_hook(lambda _, args: keep(args[0]))
-        return module.register_forward_hook(lambda _, __, out: keep(out))
+    def _with_taps(self, inputs: Tensor) -> object:
+        """Run the network so that hooks on its modules are called: in its wrapper, if that only adds to what is inside."""
+        return self.model(inputs) if isinstance(self.model, DistributedDataParallel) else self.inner(inputs)
+
+    def compile(self, wanted: frozenset[Tap], *args: Any, **options: Any) -> None:
+        """Compile the network's call with some taps in it; other calls stay as they are.
+
+        Hooks for these taps stay on the network from now on: a compiled call holds those that it was compiled with.
+
+        Args:
+            wanted: taps that the compiled call reads.
+            args: as those of `torch.compile`.
+            options: as those of `torch.compile`.
+        """
+        read: dict[str, Tensor] = {}
+        self._attach(self.taps.sites(wanted), read)
+
+        def call(inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            return _logits(self.inner(inputs)), dict(read)
+
+        self._compiled = (wanted, torch.compile(call, *args, **options))
+
+    def _attach(self, by_tap: Mapping[Tap, tuple[str, ...]], read: dict[str, Tensor]) -> list[RemovableHandle]:
+        sites = {site for sites in by_tap.values() for site in sites}
+        return [_hook(self.inner, site, read) for site in sorted(sites)]
+
+
+def _hook(network: nn.Module, site: str, read: dict[str, Tensor]) -> RemovableHandle:
+    """Attach a hook that puts what a site answers, or what goes into it, under the site's name."""
+
+    def keep_input(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        read[site] = given[0]
+
+    def keep_output(module: nn.Module, given: tuple[Tensor, ...], answer: Tensor) -> None:
+        read[site] = answer
+
+    module = network.get_submodule(site.removesuffix(":input"))
+    if site.endswith(":input"):
+        return module.register_forward_pre_hook(keep_input)
+    return module.register_forward_hook(keep_output)
+
+
+@contextlib.contextmanager
+def _plain_calls(network: nn.Module) -> Iterator[None]:
+    """Set aside what `Module.compile` made of a network's modules: it was compiled without the hooks that are to be called."""
+    compiled = {module: module._compiled_call_impl for module in network.modules() if module._compiled_call_impl}
+    for module in compiled:
+        module._compiled_call_impl = None
+    try:
+        yield
+    finally:
+        for module, call in compiled.items():
+            module._compiled_call_impl = call
+
+
+def _output(logits: Tensor, read: Mapping[str, Tensor], by_tap: Mapping[Tap, tuple[str, ...]]) -> Output:
+    """Return logits with what was read at the sites of each tap.
+
+    Raises:
+        ConfigError: if the forward pass went past a site.
+    """
+    for tap, sites in by_tap.items():
+        for site in sites:
+            if site not in read:
+                raise ConfigError(
+                    f"tap '{tap}'",
+                    rule=f"reads the module '{site.removesuffix(':input')}', which the network's forward pass did not call",
+                    remedy="declare where the network is to be read: Taps(...) with names from `goodteacher list taps MODEL`",
+                )
+    maps = {tap: tuple(read[site] for site in sites) for tap, sites in by_tap.items()}
+    return Output(
+        logits=logits,
+        embedding=maps["embedding"][0].flatten(1) if "embedding" in maps else None,
+        stages=maps.get("stages", ()),
+        pre_activations=maps.get("pre_activations", ()),
+        stem=maps["stem"][0] if "stem" in maps else None,
+    )
 
 
 def _logits(answer: object) -> Tensor:
@@ -170,17 +254,18 @@ def tap_shapes(
 
 
 @torch.no_grad()
-def describe_taps(model: nn.Module, inputs: Tensor) -> list[tuple[str, str, tuple[int, ...]]]:
+def describe_taps(model: nn.Module, input_shape: tuple[int, ...]) -> list[tuple[str, str, tuple[int, ...]]]:
     """Return (module name, class, output shape) of every module that answers a tensor, in order of execution.
 
     Args:
         model: any network.
-        inputs: ``(N, ...)`` an example batch.
+        input_shape: of one example.
 
     Returns:
-        One row a module; what a user chooses tap names from.
+        One row per module; what a user chooses tap names from.
     """
     rows: list[tuple[str, str, tuple[int, ...]]] = []
+    inputs = torch.zeros(2, *input_shape, device=next((p.device for p in model.parameters()), None))
     handles = [
         module.register_forward_hook(
             lambda m, _, out, name=name: (

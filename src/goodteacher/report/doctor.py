@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from goodteacher.data.problem import Problem
+from goodteacher.data.problem import Problem, Split
 from goodteacher.models.resnet import CifarResNet
 from goodteacher.study.machine import environment
 from goodteacher.train.precision import choose_precision
@@ -40,11 +41,11 @@ def examine_problem(problem: Problem) -> dict[str, str]:
     findings = {"problem": problem.describe()}
     fewest, most = (f"'{problem.class_names[c]}' ({int(counts[c])})" for c in (low, high))
     findings["classes"] = f"fewest {fewest}, most {most} in training"
-    seen = {row.tobytes() for row in problem.train.inputs.flatten(1).numpy()}
+    seen = set(_examples(problem.train))
     for name in ("validation", "test"):
-        rows = (problem.validation if name == "validation" else problem.test).inputs.flatten(1).numpy()
-        again = sum(row.tobytes() in seen for row in rows)
-        findings[f"{name} seen in training"] = f"{again} of {len(rows)} examples" + (" ! leak" if again else "")
+        part = problem.validation if name == "validation" else problem.test
+        again = sum(example in seen for example in _examples(part))
+        findings[f"{name} seen in training"] = f"{again} of {len(part)} examples" + (" ! leak" if again else "")
     mean, std = problem.statistics
     findings["inputs"] = (
         f"mean {mean.mean():.3f}, standard deviation {std.mean():.3f}, constant features {int((std <= 1e-6).sum())}"
@@ -54,3 +55,9 @@ def examine_problem(problem: Problem) -> dict[str, str]:
     for i, note in enumerate(problem.notes, start=1):
         findings[f"note {i}"] = note
     return findings
+
+
+def _examples(part: Split, chunk: int = 4096) -> Iterator[bytes]:
+    """Yield the raw bytes of each example."""
+    for rows in torch.arange(len(part)).split(chunk):
+        yield from (row.tobytes() for row in part.inputs.rows(rows).flatten(1).numpy())

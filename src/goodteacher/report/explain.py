@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import torch
 from jinja2 import Environment
 
 from goodteacher.base.errors import ConfigError, GoodteacherError
@@ -30,10 +31,10 @@ from goodteacher.report.explain_figures import charts_of
 from goodteacher.report.explain_tables import grids_of
 from goodteacher.report.markdown import bullets, write_markdown
 from goodteacher.report.page import page_style, scripts
-from goodteacher.study.assemble import frozen_teacher
 from goodteacher.study.machine import environment
 from goodteacher.study.run import Run
 from goodteacher.study.store import Store, load_study
+from goodteacher.study.teacher_source import TeacherSource
 from goodteacher.train.frozen import NetworkTeacher, views_of
 from goodteacher.train.recipe import Recipe
 from goodteacher.train.records import write_atomically, write_json
@@ -103,8 +104,9 @@ def data_parts(run: Run, problem: Problem, device: str = "cpu") -> tuple[list[Pa
     Returns:
         The parts, and what must be said of them.
     """
-    teacher = frozen_teacher(teaching_of(run), problem, Store(run.root), device, {})
-    student = NetworkTeacher(run.model.to(device), precision=run.result.precision)
+    source = TeacherSource(problem, run.spec.problem, Store(run.root), torch.device(device))
+    teacher = source.teacher(teaching_of(run))
+    student = NetworkTeacher(run.model.to(device), precision=run.result.precision, spec=run.input_spec)
     views, recipe, said = views_of(teacher), Recipe.model_validate(run.spec.recipe), []
     kinds = {"train": "none", "augmented train": recipe.augment}
     if (problem.augment if recipe.augment == "auto" else recipe.augment) == "none":

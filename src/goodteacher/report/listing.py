@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from goodteacher.base.compose import LossRow, option_defaults
 from goodteacher.base.errors import ConfigError, check_choice
@@ -14,13 +13,14 @@ from goodteacher.data.facts import Facts
 from goodteacher.data.sources import SOURCES
 from goodteacher.maps.table import MAPS
 from goodteacher.methods.table import METHODS, describe_needs
-from goodteacher.models.table import MODELS, build_model
+from goodteacher.models.table import MODELS
 from goodteacher.models.taps import describe_taps, guess_taps
 from goodteacher.objectives.table import OBJECTIVES
 from goodteacher.report.tables import Grid
-from goodteacher.study.examine import examine
+from goodteacher.study.build import draft
 from goodteacher.study.run import Run
 from goodteacher.study.store import Store
+from goodteacher.study.trial import Trial
 
 KINDS = ("models", "objectives", "methods", "maps", "data", "recipes", "runs", "taps")
 RECIPES = (("demo", "digits and Gaussians, offline, minutes", "goodteacher demo"),)
@@ -97,8 +97,7 @@ def _models() -> Grid:
     rows = []
     for name, row in MODELS.items():
         shape = (3, 224, 224) if "imagenet" in name or name == "mobilenetv1" else (3, 32, 32)
-        with torch.device("meta"):
-            model = build_model(name, classes=100, input_shape=shape)
+        model = draft({name: {}}, 100, shape).network
         parameters = sum(p.numel() for p in model.parameters())
         taps = guess_taps(model)
         rows.append((name, f"{parameters:,}", row.inputs, str(len(taps.stages)), _options(row.build), row.source))
@@ -114,9 +113,10 @@ def _needs(method: str) -> str:
     if method == "none":
         return "no teacher"
     facts = Facts("", 10, (3, 32, 32), 1000, is_image=True, knows_truth=False, has_votes=False)
-    network: dict[str, dict[str, object]] = {"resnet8": {}}
+    network: dict[str, dict[str, Any]] = {"resnet8": {}}
     options = {k: v for k, v in option_defaults(METHODS[method].build).items() if v is not inspect.Parameter.empty}
-    return describe_needs(examine(network, network, {method: options}, facts, where=method))
+    pair = (network, facts.input_shape)
+    return describe_needs(Trial(facts).needs(pair, pair, {method: options}, where=method))
 
 
 def _options(build: object) -> str:
@@ -130,7 +130,7 @@ def _taps(model: str | None) -> Grid:
     if model is None:
         raise ConfigError("list taps", rule="needs a model", received="none", remedy="goodteacher list taps resnet20")
     shape = (30,) if model == "mlp" else (3, 32, 32)
-    network = build_model(model, classes=10, input_shape=shape)
+    network = draft({model: {}}, 10, shape).network
     taps = guess_taps(network)
     places: dict[str, list[str]] = {}
     for i, site in enumerate(taps.stages):
@@ -144,7 +144,7 @@ def _taps(model: str | None) -> Grid:
             places.setdefault(place, []).append(name)
     rows = tuple(
         (name, kind, "x".join(map(str, size[1:])), ", ".join(places.get(name, [])))
-        for name, kind, size in describe_taps(network, torch.zeros(2, *shape))
+        for name, kind, size in describe_taps(network, shape)
     )
     return Grid(
         f"Modules of {model} for inputs {shape}, in order of execution", ("module", "class", "output", "tap"), rows

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Generator
-from typing import TypeVar
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.progress import (
@@ -17,75 +17,83 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from goodteacher.study.cohort import News
+from goodteacher.base.events import Event, Sink, nobody
 
-T = TypeVar("T")
 PLAIN_SECONDS = 15.0
+LOUD = ("alarm", "failed")
 
 
-def follow(news: Generator[News, None, T], console: Console, *, quiet: bool = False) -> T:
-    """Show news until there is none, and return what the generator returns.
+@contextlib.contextmanager
+def shown(console: Console | None, *, quiet: bool = False) -> Iterator[Sink]:
+    """Show what happens inside the block.
 
     Args:
-        news: of an execution.
-        console: a terminal gets bars; anything else a line every 15 seconds and one for each event.
+        console: a terminal gets bars; anything else a line every 15 seconds and one for each event; None gets nothing.
         quiet: show alarms and failures only.
 
-    Returns:
-        The generator's own result.
+    Yields:
+        Where events go.
     """
-    if quiet or not console.is_terminal:
-        return _follow_plainly(news, console, quiet)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    tasks: dict[str, TaskID] = {}
-    with Progress(*columns, TextColumn("{task.fields[text]}"), console=console, transient=True) as bars:
-        while True:
-            try:
-                item = next(news)
-            except StopIteration as stop:
-                result: T = stop.value
-                return result
-            if item.kind == "steps":
-                if item.label not in tasks:
-                    tasks[item.label] = bars.add_task(item.label, total=item.total, text="")
-                bars.update(tasks[item.label], completed=item.done)
-                if item.text:
-                    bars.update(tasks[item.label], text=item.text)
-                if item.done >= item.total:
-                    bars.remove_task(tasks.pop(item.label))
-            else:
-                _say(item, bars.console)
+    if console is None:
+        yield nobody
+    elif quiet or not console.is_terminal:
+        yield _Lines(console, quiet)
+    else:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, TextColumn("{task.fields[text]}"), console=console, transient=True) as bars:
+            yield _Bars(bars)
 
 
-def _follow_plainly(news: Generator[News, None, T], console: Console, quiet: bool) -> T:
-    said: dict[str, float] = {}
-    while True:
-        try:
-            item = next(news)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        if item.kind == "steps":
-            now = time.monotonic()
-            if not quiet and now - said.setdefault(item.label, now) > PLAIN_SECONDS:
-                said[item.label] = now
-                console.print(
-                    f"  {item.label}: step {item.done} of {item.total} {item.text}", markup=False, highlight=False
-                )
-        elif not quiet or item.kind in ("alarm", "failed"):
-            _say(item, console)
+class _Bars:
+    """One bar per cohort under way."""
+
+    def __init__(self, bars: Progress) -> None:
+        self.bars = bars
+        self.tasks: dict[str, TaskID] = {}
+
+    def __call__(self, event: Event) -> None:
+        if event.kind != "step":
+            _say(event, self.bars.console)
+            return
+        if event.name not in self.tasks:
+            self.tasks[event.name] = self.bars.add_task(event.name, total=event.total, text="")
+        self.bars.update(self.tasks[event.name], completed=event.done)
+        if event.text:
+            self.bars.update(self.tasks[event.name], text=event.text)
+        if event.done >= event.total:
+            self.bars.remove_task(self.tasks.pop(event.name))
 
 
-def _say(item: News, console: Console) -> None:
-    if item.kind == "line":
-        console.print(f"  {item.text}", markup=False, highlight=False)
-    elif item.kind == "alarm":
-        console.print(f"! {item.text}", style="bold red", markup=False, highlight=False)
-    elif item.kind == "failed":
-        console.print(f"! {item.label} failed: {item.text}", style="bold red", markup=False, highlight=False)
+class _Lines:
+    """Plain lines: steps now and then, the rest as it comes."""
+
+    def __init__(self, console: Console, quiet: bool) -> None:
+        self.console, self.quiet = console, quiet
+        self.said: dict[str, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        if self.quiet and event.kind not in LOUD:
+            return
+        if event.kind != "step":
+            _say(event, self.console)
+            return
+        now = time.monotonic()
+        if now - self.said.setdefault(event.name, now) > PLAIN_SECONDS:
+            self.said[event.name] = now
+            line = f"  {event.name}: step {event.done} of {event.total} {event.text}"
+            self.console.print(line, markup=False, highlight=False)
+
+
+def _say(event: Event, console: Console) -> None:
+    if event.kind == "line":
+        console.print(f"  {event.text}", markup=False, highlight=False)
+    elif event.kind == "alarm":
+        console.print(f"! {event.text}", style="bold red", markup=False, highlight=False)
+    elif event.kind == "failed":
+        console.print(f"! {event.name} failed: {event.text}", style="bold red", markup=False, highlight=False)

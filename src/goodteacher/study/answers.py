@@ -28,10 +28,11 @@ class Answers:
         teaching: who teaches.
         store: of its runs.
         targets: ``validation.labels`` and, for a table, ``validation.truth``, ``test.votes``, ... as kept with the problem.
+        problem: fingerprint of the problem whose examples are meant.
     """
 
-    def __init__(self, teaching: Teaching, store: Store, targets: Mapping[str, Tensor]) -> None:
-        self.teaching, self.store, self.targets = teaching, store, targets
+    def __init__(self, teaching: Teaching, store: Store, targets: Mapping[str, Tensor], problem: str) -> None:
+        self.teaching, self.store, self.targets, self.problem = teaching, store, targets, problem
 
     @cached_property
     def runs(self) -> tuple[Run, ...]:
@@ -47,7 +48,7 @@ class Answers:
         if self.teaching.how in TABLES:
             rows = self.targets[f"{split}.{self.teaching.how}"].float()
             return log_probabilities(rows / rows.sum(dim=1, keepdim=True))
-        return self._joined(torch.stack([run.outputs(split) for run in self.runs]))
+        return self._joined(torch.stack([run.outputs(split, problem=self.problem) for run in self.runs]))
 
     def _joined(self, members: Tensor) -> Logits:
         how = self.teaching.how
@@ -61,7 +62,7 @@ class Answers:
         count = len(self.teaching.runs)
         if self.teaching.weights == "equal":
             return torch.full((count,), 1 / count, dtype=torch.float64)
-        members = torch.stack([run.outputs("validation") for run in self.runs])
+        members = torch.stack([run.outputs("validation", problem=self.problem) for run in self.runs])
         return fit_weights(members, self._labels, space=self.teaching.space)
 
     @property
@@ -77,10 +78,16 @@ class Answers:
         return fitted_map(self._map_folder, spec, self._fit(spec))
 
     @property
+    def _at_home(self) -> bool:
+        """Whether the runs were trained on this problem."""
+        return all(run.spec.problem == self.problem for run in self.runs)
+
+    @property
     def _map_folder(self) -> Path:
         if self.teaching.how in ("network", "filter"):
-            return self.runs[0].path / "maps"
-        text = json.dumps([self.teaching.how, self.teaching.runs, self.teaching.weights])
+            return self.runs[0].path / "maps" / ("" if self._at_home else f"on-{self.problem}")
+        parts: list[Any] = [self.teaching.how, self.teaching.runs, self.teaching.weights]
+        text = json.dumps(parts if self._at_home else [*parts, self.problem])
         return self.store.root / "maps" / hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _fit(self, spec: Mapping[str, Any]) -> Callable[[], TargetMap]:
@@ -96,7 +103,7 @@ class Answers:
         plain = self.plain(split)
         if not views:
             return plain[None]
-        seen = torch.stack([run.views(split, views) for run in self.runs], dim=1)
+        seen = torch.stack([run.views(split, views, problem=self.problem) for run in self.runs], dim=1)
         return torch.stack([plain, *(self._joined(members) for members in seen)])
 
     def mapped(self, split: str) -> Logits:

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
-from goodteacher.models.table import build_model
-from goodteacher.study.examine import memory_bytes
+from goodteacher.models.adapt import seen_by
+from goodteacher.study.build import build_network
 from goodteacher.study.planned import Plan
 from goodteacher.study.store import Store
+from goodteacher.study.trial import Trial
 from goodteacher.train.precision import choose_precision, step_seconds
 from goodteacher.train.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Cost:
     """What is left to do.
 
     Attributes:
@@ -31,7 +32,7 @@ class Estimate:
     bytes: int
 
 
-def estimate_cost(plan: Plan, problem: Problem, store: Store, device: str = "cpu") -> Estimate:
+def estimate_cost(plan: Plan, problem: Problem, store: Store, device: str = "cpu") -> Cost:
     """Estimate what a plan would cost, without training anything.
 
     Args:
@@ -51,9 +52,8 @@ def estimate_cost(plan: Plan, problem: Problem, store: Store, device: str = "cpu
         key = f"{spec.model} {recipe.batch_size} {recipe.precision}"
         if key not in timed:
             loader = Loader(problem, batch_size=recipe.batch_size, seed=0, augmentation=recipe.augment, device=device)
-            ((name, options),) = spec.model.items()
-            model = build_model(name, classes=problem.classes, input_shape=problem.input_shape, **options).to(device)
-            sample = loader.batch(0).inputs
+            model = build_network(spec.model, problem.classes, spec.input_shape(plan.facts)).to(device)
+            sample = seen_by(loader.batch(0), spec.input_spec(plan.facts)).inputs
             precision = choose_precision(model, sample)[0] if recipe.precision == "auto" else recipe.precision
             parameters = sum(p.numel() for p in model.parameters())
             timed[key] = (step_seconds(model, sample, precision), parameters)
@@ -76,16 +76,19 @@ def estimate_cost(plan: Plan, problem: Problem, store: Store, device: str = "cpu
         trainings.add(spec.training_id)
         outputs = (len(problem.validation) + len(problem.test)) * problem.classes * 4
         size += 4 * parameters + outputs * (2 if spec.keep != "last" else 1)
-    return Estimate(left, len(plan.runs) - left, seconds + sum(taught.values()), size)
+    return Cost(left, len(plan.runs) - left, seconds + sum(taught.values()), size)
 
 
 def memories(plan: Plan) -> dict[str, int]:
-    """Return the bytes that methods with a row an example keep in memory and in every checkpoint, by student and teacher arm."""
-    found = {}
+    """Return the bytes of methods' memories with one row per example, which go into checkpoints, by student and teacher arm."""
+    found, trial = {}, Trial(plan.facts)
     for cell in plan.cells:
         spec = plan.runs[cell.run]
         teacher = plan.runs.get(spec.teaching.network or "") if spec.teaching else None
-        size = memory_bytes(spec.model, teacher.model if teacher else None, spec.loss, plan.facts) if teacher else 0
+        if teacher is None:
+            continue
+        own, other = ((run.model, run.input_shape(plan.facts)) for run in (spec, teacher))
+        size = trial.memory_bytes(own, other, spec.loss)
         if size:
             found[f"{cell.student} < {cell.teacher}"] = size
     return found

@@ -1,4 +1,4 @@
-"""Where cohorts run: in this process, in several, or on a Ray cluster. Each engine turns cohorts into news and outcomes."""
+"""Where cohorts train: in this process, in several, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -7,70 +7,91 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 
 from goodteacher.base.errors import ConfigError, check_choice
+from goodteacher.base.events import Event, Sink
+from goodteacher.data.facts import Facts
 from goodteacher.data.problem import Problem
-from goodteacher.study.cohort import News, Outcome
-from goodteacher.study.execute import train_one_cohort
+from goodteacher.study.cohort import Outcome, train_cohort
 from goodteacher.study.runspec import RunSpec
 from goodteacher.study.store import Store
 
 ENGINES = ("local", "processes", "ray")
-NextCohorts = Callable[[], list[list[RunSpec]]]
-RunCohorts = Callable[[NextCohorts, dict[str, str]], Iterator[News | Outcome]]
+Train = Callable[[list[RunSpec], Mapping[str, str]], Outcome]
+"""Trains one cohort, under names for people."""
+
+
+class Cohorts(Protocol):
+    """Where cohorts train."""
+
+    @property
+    def train(self) -> Callable[[list[RunSpec], Mapping[str, str]], Outcome | None]:
+        """Take a cohort on; the outcome is returned where it trains here and now, and comes from `outcomes` otherwise."""
+        ...
+
+    def outcomes(self) -> list[Outcome]:
+        """Wait until something is done and return what became of it; empty only where nothing is under way."""
+        ...
 
 
 @contextlib.contextmanager
-def open_engine(engine: str, workers: int, problem: Problem, store: Store, device: str) -> Iterator[RunCohorts]:
+def open_engine(
+    engine: str, workers: int, facts: Facts, problem: Problem, store: Store, device: str, tell: Sink
+) -> Iterator[Cohorts]:
     """Open an engine for the length of a block.
 
     Args:
         engine: one of `ENGINES`.
         workers: processes, or Ray tasks at a time.
+        facts: of the problem.
         problem: the data.
         store: the runs.
         device: to train on.
+        tell: receives what happens.
 
     Yields:
-        A function from "what can run next" and labels to news and outcomes.
+        Where cohorts train.
 
     Raises:
         ConfigError: for an unknown engine, or Ray where it is not installed.
     """
     check_choice("engine", engine, ENGINES)
+    train = partial(train_cohort, facts=facts, problem=problem, store=store, device=device)
     if engine == "local" or (engine == "processes" and workers == 1):
-        yield lambda next_cohorts, labels: _local(next_cohorts, labels, problem, store, device)
+        yield Here(partial(train, tell=tell))
     elif engine == "processes":
-        with _pool(workers, problem, store, device) as run:
-            yield run
+        with _pool(workers, train, tell) as pool:
+            yield pool
     else:
-        with _ray(workers, problem, store, device) as run:
-            yield run
+        with _ray(train, tell) as cluster:
+            yield cluster
 
 
-def _local(
-    next_cohorts: NextCohorts, labels: dict[str, str], problem: Problem, store: Store, device: str
-) -> Iterator[News | Outcome]:
-    queue = next_cohorts()
-    while queue:
-        yield (yield from train_one_cohort(queue.pop(0), labels, problem, store, device))
-        queue += next_cohorts()
+class Here:
+    """This process: a cohort is trained when it is handed over, with no call of ours in between."""
+
+    def __init__(self, train: Train) -> None:
+        self.train = train
+
+    def outcomes(self) -> list[Outcome]:
+        """Return nothing: every outcome has been returned."""
+        return []
 
 
 # What a worker process works with, set once by its initialiser: the data are not sent again with every cohort.
-_worker: dict[str, Any] = {}
+_worker: dict[str, Train] = {}
 
 
-def _start_worker(problem: Problem, root: Path, device: str, news: Any, parent: int) -> None:
+def _start_worker(train: Callable[..., Outcome], news: Any, parent: int) -> None:
     torch.set_num_threads(1)  # two spinning OpenMP teams on a busy machine are 10 to 50 times slower
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and asks for an orderly stop by SIGTERM
-    _worker.update(problem=problem, store=Store(root), device=device, news=news)
+    _worker["train"] = partial(train, tell=news.put)
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -80,28 +101,40 @@ def _start_worker(problem: Problem, root: Path, device: str, news: Any, parent: 
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _work(cohort: list[RunSpec], labels: dict[str, str]) -> Outcome:
-    training = train_one_cohort(cohort, labels, _worker["problem"], _worker["store"], _worker["device"])
-    while True:
-        try:
-            _worker["news"].put(next(training))
-        except StopIteration as stop:
-            outcome: Outcome = stop.value
-            return outcome
+def _work(cohort: list[RunSpec], names: Mapping[str, str]) -> Outcome:
+    return _worker["train"](cohort, names)
+
+
+class Pool:
+    """Worker processes on this machine."""
+
+    def __init__(self, submit: Callable[..., Future[Outcome]], news: Any, tell: Sink) -> None:
+        self._submit, self._news, self._tell = submit, news, tell
+        self._pending: set[Future[Outcome]] = set()
+
+    def train(self, cohort: list[RunSpec], names: Mapping[str, str]) -> None:
+        """Hand a cohort to the next worker that is free."""
+        self._pending.add(self._submit(_work, cohort, _names_of(cohort, names)))
+
+    def outcomes(self) -> list[Outcome]:
+        """Pass on what workers tell until one of them is done."""
+        finished: set[Future[Outcome]] = set()
+        while self._pending and not finished:
+            finished, self._pending = wait(self._pending, timeout=0.1, return_when=FIRST_COMPLETED)
+            while not self._news.empty():
+                self._tell(self._news.get())
+        return [future.result() for future in finished]
 
 
 @contextlib.contextmanager
-def _pool(workers: int, problem: Problem, store: Store, device: str) -> Iterator[RunCohorts]:
+def _pool(workers: int, train: Callable[..., Outcome], tell: Sink) -> Iterator[Pool]:
     context = torch.multiprocessing.get_context("spawn")
     news = context.Queue()
     pool = ProcessPoolExecutor(
-        workers,
-        mp_context=context,
-        initializer=_start_worker,
-        initargs=(problem, store.root, device, news, os.getpid()),
+        workers, mp_context=context, initializer=_start_worker, initargs=(train, news, os.getpid())
     )
     try:
-        yield lambda next_cohorts, labels: _pooled(next_cohorts, labels, pool.submit, news)
+        yield Pool(pool.submit, news, tell)
     except BaseException:
         for process in list((pool._processes or {}).values()):
             process.terminate()  # SIGTERM: the loop writes its checkpoints and ends
@@ -111,28 +144,37 @@ def _pool(workers: int, problem: Problem, store: Store, device: str) -> Iterator
         news.close()
 
 
-def _pooled(
-    next_cohorts: NextCohorts, labels: dict[str, str], submit: Callable[..., Future[Outcome]], news: Any
-) -> Iterator[News | Outcome]:
-    pending = {submit(_work, cohort, _labels_for(cohort, labels)) for cohort in next_cohorts()}
-    while pending:
-        finished, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
-        while not news.empty():
-            yield news.get()
-        for future in finished:
-            yield future.result()
-        if finished:
-            pending |= {submit(_work, cohort, _labels_for(cohort, labels)) for cohort in next_cohorts()}
-    while not news.empty():
-        yield news.get()
+def _names_of(cohort: list[RunSpec], names: Mapping[str, str]) -> dict[str, str]:
+    return {spec.id: names[spec.id] for spec in cohort}
 
 
-def _labels_for(cohort: list[RunSpec], labels: dict[str, str]) -> dict[str, str]:
-    return {spec.id: labels[spec.id] for spec in cohort}
+class Cluster:
+    """A Ray cluster; what its tasks tell comes with their outcomes, without steps."""
+
+    def __init__(self, ray: Any, work: Any, shared: Any, tell: Sink) -> None:
+        self._ray, self._work, self._shared, self._tell = ray, work, shared, tell
+        self._pending: list[Any] = []
+
+    def train(self, cohort: list[RunSpec], names: Mapping[str, str]) -> None:
+        """Hand a cohort to the cluster."""
+        self._pending.append(self._work.remote(self._shared, cohort, _names_of(cohort, names)))
+
+    def outcomes(self) -> list[Outcome]:
+        """Wait for the next task that is done."""
+        if not self._pending:
+            return []
+        done, self._pending = self._ray.wait(self._pending, num_returns=1)
+        found = []
+        for reference in done:
+            said, outcome = self._ray.get(reference)
+            for event in said:
+                self._tell(event)
+            found.append(outcome)
+        return found
 
 
 @contextlib.contextmanager
-def _ray(workers: int, problem: Problem, store: Store, device: str) -> Iterator[RunCohorts]:
+def _ray(train: partial[Outcome], tell: Sink) -> Iterator[Cluster]:
     try:
         import ray
     except ImportError:
@@ -142,34 +184,20 @@ def _ray(workers: int, problem: Problem, store: Store, device: str) -> Iterator[
     started = not ray.is_initialized()
     if started:
         ray.init(log_to_driver=False, include_dashboard=False)
-    shared = ray.put(problem)
-    root = store.root.resolve()  # a path that every node sees
+    store = Store(train.keywords["store"].root.resolve())  # a path that every node sees
+    shared = ray.put(partial(train, store=store))
 
-    @ray.remote(num_cpus=1, num_gpus=1 if device == "cuda" else 0)  # type: ignore[untyped-decorator]
-    def work(data: Problem, cohort: list[RunSpec], labels: dict[str, str]) -> tuple[list[News], Outcome]:
+    @ray.remote(num_cpus=1, num_gpus=1 if train.keywords["device"] == "cuda" else 0)  # type: ignore[untyped-decorator]
+    def work(
+        given: Callable[..., Outcome], cohort: list[RunSpec], names: Mapping[str, str]
+    ) -> tuple[list[Event], Outcome]:
         torch.set_num_threads(1)
-        training = train_one_cohort(cohort, labels, data, Store(root), device)
-        said = []
-        while True:
-            try:
-                item = next(training)
-                if item.kind != "steps":
-                    said.append(item)
-            except StopIteration as stop:
-                return said, stop.value
-
-    def run(next_cohorts: NextCohorts, labels: dict[str, str]) -> Iterator[News | Outcome]:
-        pending = [work.remote(shared, c, _labels_for(c, labels)) for c in next_cohorts()]
-        while pending:
-            done, pending = ray.wait(pending, num_returns=1)
-            for reference in done:
-                said, outcome = ray.get(reference)
-                yield from said
-                yield outcome
-            pending += [work.remote(shared, c, _labels_for(c, labels)) for c in next_cohorts()]
+        said: list[Event] = []
+        outcome = given(cohort, names, tell=lambda event: said.append(event) if event.kind != "step" else None)
+        return said, outcome
 
     try:
-        yield run
+        yield Cluster(ray, work, shared, tell)
     finally:
         if started:
             ray.shutdown()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass, field
 
-from goodteacher.base.errors import ConfigError, GoodteacherError
+from goodteacher.base.events import Event, Sink, nobody
 from goodteacher.data.facts import Facts
 from goodteacher.data.problem import Problem
-from goodteacher.study.cohort import News, Outcome, train_cohort
-from goodteacher.study.outputs import save_views
+from goodteacher.study.cohort import Outcome
+from goodteacher.study.engines import open_engine
+from goodteacher.study.outputs import save_held_out
 from goodteacher.study.planned import Plan
-from goodteacher.study.run import Run
 from goodteacher.study.runspec import RunSpec
 from goodteacher.study.store import Store
 from goodteacher.train.checkpoint import load_checkpoint
@@ -51,6 +50,7 @@ def facts_of(problem: Problem) -> Facts:
         problem.describe(),
         problem.class_names,
         problem.notes,
+        problem.spec,
     )
 
 
@@ -97,8 +97,15 @@ def _checkpoint_step(store: Store, spec: RunSpec) -> int:
 
 
 def execute(
-    plan: Plan, problem: Problem, store: Store, *, device: str = "cpu", engine: str = "local", workers: int = 2
-) -> Generator[News, None, Summary]:
+    plan: Plan,
+    problem: Problem,
+    store: Store,
+    *,
+    device: str = "cpu",
+    engine: str = "local",
+    workers: int = 2,
+    tell: Sink = nobody,
+) -> Summary:
     """Train every run of a plan that is not finished.
 
     Args:
@@ -108,58 +115,36 @@ def execute(
         device: to train on.
         engine: ``local`` trains one cohort after another, ``processes`` several at a time, ``ray`` on a Ray cluster.
         workers: of the engines that have any.
-
-    Yields:
-        News.
+        tell: receives what happens.
 
     Returns:
         What was done.
     """
-    from goodteacher.study.engines import open_engine
-
-    needed = {run for who in plan.teachers.values() for run in who.runs}
-    needed |= {run for spec in plan.runs.values() for run in spec.needs_runs}
-    for run in needed - set(plan.runs):
-        _check_foreign(store.run(run), plan)
     store.add_problem(problem, plan.facts)
     store.add_study(plan)
     summary = Summary(reused=[run for run in plan.runs if store.has(run)])
     waiting = set(plan.runs) - set(summary.reused)
     if summary.reused:
-        yield News("line", text=f"{len(summary.reused)} of {len(plan.runs)} runs are finished already")
-    labels = plan.names
-    with open_engine(engine, workers, problem, store, device) as run_cohorts:
+        tell(Event("line", text=f"{len(summary.reused)} of {len(plan.runs)} runs are finished already"))
+    with open_engine(engine, workers, plan.facts, problem, store, device, tell) as cohorts:
         under_way: set[str] = set()
-
-        def next_cohorts() -> list[list[RunSpec]]:
-            save_views(plan, problem, store, device)
-            return _next_cohorts(plan, store, waiting, under_way)
-
-        for item in run_cohorts(next_cohorts, labels):
-            if isinstance(item, News):
-                yield item
-                continue
-            _take_in(item, summary, waiting, under_way)
+        ready: list[list[RunSpec]] = []
+        save_held_out(plan, problem, store, device)
+        while True:
+            # What has become ready is looked for after each outcome: a student may start while other teachers still train.
+            ready += ready_cohorts(plan, store, waiting - under_way)
+            under_way |= {spec.id for cohort in ready for spec in cohort}
+            done = [cohorts.train(ready.pop(0), plan.names)] if ready else cohorts.outcomes()
+            if not ready and not done:
+                break
+            for outcome in filter(None, done):
+                _take_in(outcome, summary, waiting, under_way)
+                save_held_out(plan, problem, store, device)
             for run in _orphans(plan, summary, waiting):
                 waiting.discard(run)
                 summary.failed[run] = "left out because its teacher failed"
-                yield News("failed", labels[run], summary.failed[run], runs=(run,))
+                tell(Event("failed", plan.names[run], summary.failed[run], runs=(run,)))
     return summary
-
-
-def _check_foreign(run: Run, plan: Plan) -> None:
-    if run.facts.classes != plan.facts.classes or run.facts.input_shape != plan.facts.input_shape:
-        raise ConfigError(
-            f"teacher run {run.id}",
-            rule=f"must fit the problem's {plan.facts.classes} classes and inputs of shape {plan.facts.input_shape}",
-            received=f"{run.facts.classes} classes and {tuple(run.facts.input_shape)}",
-        )
-
-
-def _next_cohorts(plan: Plan, store: Store, waiting: set[str], under_way: set[str]) -> list[list[RunSpec]]:
-    cohorts = ready_cohorts(plan, store, waiting - under_way)
-    under_way |= {spec.id for cohort in cohorts for spec in cohort}
-    return cohorts
 
 
 def _take_in(outcome: Outcome, summary: Summary, waiting: set[str], under_way: set[str]) -> None:
@@ -176,15 +161,3 @@ def _orphans(plan: Plan, summary: Summary, waiting: set[str]) -> list[str]:
         if run in waiting and lost & set(plan.runs[run].needs_runs):
             lost.add(run)
     return [run for run in plan.runs if run in waiting and run in lost]
-
-
-def train_one_cohort(
-    cohort: list[RunSpec], labels: dict[str, str], problem: Problem, store: Store, device: str
-) -> Generator[News, None, Outcome]:
-    """Train a cohort; an error that is nobody's bug fails its runs and not the study."""
-    try:
-        return (yield from train_cohort(cohort, labels, problem, store, device))
-    except GoodteacherError as error:
-        for spec in cohort:
-            yield News("failed", labels[spec.id], str(error), runs=(spec.id,))
-        return Outcome(failed={spec.id: str(error) for spec in cohort})

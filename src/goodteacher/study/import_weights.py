@@ -5,18 +5,14 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import torch
-
-from goodteacher.base.errors import ConfigError
 from goodteacher.base.seeds import seeded
 from goodteacher.data.problem import Problem
 from goodteacher.models.checkpoints import canonical_name, import_weights, read_state_dict
-from goodteacher.models.table import build_model
-from goodteacher.models.taps import tap_shapes
-from goodteacher.study.canonical import named
+from goodteacher.study.build import build_network, check_classes, measure
 from goodteacher.study.execute import facts_of
 from goodteacher.study.machine import environment
-from goodteacher.study.outputs import teacher_evidence
+from goodteacher.study.names import named
+from goodteacher.study.outputs import further_outputs
 from goodteacher.study.result import RunResult
 from goodteacher.study.run import Run
 from goodteacher.study.runspec import RunSpec
@@ -50,13 +46,9 @@ def register(model: Named, file: Path, problem: Problem, store: Store, *, device
     name = canonical_name(name)
     state = read_state_dict(file)
     with seeded(0, "init"):
-        network = build_model(name, classes=problem.classes, input_shape=problem.input_shape, **options)
+        network = build_network({name: options}, problem.classes, problem.input_shape)
     import_weights(network, name, state)
-    answered, _ = tap_shapes(network, torch.zeros(2, *problem.input_shape))
-    if answered != problem.classes:
-        raise ConfigError(
-            f"model '{name}'", rule=f"must answer the problem's {problem.classes} classes", received=answered
-        )
+    check_classes(measure(network, problem.input_shape), problem.classes, name)
     digest = hashlib.sha256()
     for key, value in network.state_dict().items():
         digest.update(key.encode())
@@ -78,5 +70,5 @@ def register(model: Named, file: Path, problem: Problem, store: Store, *, device
         device=device,
         file=file.name,
     )
-    kept = {"kept": outputs, **teacher_evidence(spec, network, problem, device=device)}
-    return store.add_run(spec, weights=network.state_dict(), outputs=kept, result=result)
+    kept = {"kept": outputs, **further_outputs(spec, network, problem, device=device)}
+    return store.add_run(spec, weights=network.state_dict(), outputs=kept, result=result, inputs=problem.spec)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from goodteacher.base.input_spec import InputSpec
 from goodteacher.data.folds import assign_folds
-from goodteacher.data.problem import Problem
+from goodteacher.data.problem import Problem, SplitName
 from goodteacher.maps.table import parse_map
 from goodteacher.study.answers import Answers
 from goodteacher.study.planned import Plan
@@ -24,7 +25,7 @@ VIEWED = 500
 PERTURBED = 32
 
 
-def teacher_evidence(
+def further_outputs(
     spec: RunSpec,
     model: nn.Module,
     problem: Problem,
@@ -32,6 +33,7 @@ def teacher_evidence(
     precision: Precision = "fp32",
     device: torch.device | str = "cpu",
     table: Tensor | None = None,
+    inputs: InputSpec | None = None,
 ) -> dict[str, dict[str, Tensor]]:
     """Return what else a finished run saves, by file name.
 
@@ -42,6 +44,7 @@ def teacher_evidence(
         precision: of forward passes.
         device: where the model is.
         table: averages of its predictions in training, ``(examples, C)``.
+        inputs: what the network expects to see; None for what the problem makes.
 
     Returns:
         For a teacher ``probes``: logits of augmented validation views, where inputs can be augmented, and local Lipschitz
@@ -51,12 +54,16 @@ def teacher_evidence(
     found: dict[str, dict[str, Tensor]] = {}
     judged = problem.train.truth is not None or problem.train.votes is not None
     if spec.kind == "teacher":
-        found["probes"] = dict(local_lipschitz(model, problem, "validation", limit=PERTURBED, device=device))
-        views = view_logits(model, problem, "validation", views=VIEWS, limit=VIEWED, precision=precision, device=device)
+        found["probes"] = dict(
+            local_lipschitz(model, problem, "validation", limit=PERTURBED, device=device, spec=inputs)
+        )
+        views = view_logits(
+            model, problem, "validation", views=VIEWS, limit=VIEWED, precision=precision, device=device, spec=inputs
+        )
         if views is not None:
             found["probes"]["views"] = views
     if spec.fold is not None or (spec.kind == "teacher" and judged):
-        logits = predict(model, problem, "train", precision=precision, device=device)
+        logits = predict(model, problem, "train", precision=precision, device=device, spec=inputs)
         if spec.fold is not None:
             rows = (assign_folds(problem.train.labels, spec.fold[1], spec.seed) == spec.fold[0]).nonzero().flatten()
             found["fold"] = {"rows": rows, "logits": logits[rows], "labels": problem.train.labels[rows]}
@@ -67,17 +74,36 @@ def teacher_evidence(
     return found
 
 
-def save_views(plan: Plan, problem: Problem, store: Store, device: str) -> None:
-    """Save the augmented views of finished teachers whose target map averages over them, where they are not there yet."""
+def save_held_out(plan: Plan, problem: Problem, store: Store, device: str) -> None:
+    """Save what finished teachers answer on a plan's held-out examples, where that is not there yet.
+
+    A run trained on another problem has outputs of that problem alone; and where a target map averages over augmented views,
+    those are needed too.
+    """
     for teaching in plan.teachers.values():
         views = parse_map(teaching.target_map).views
-        for run_id in teaching.runs if views else ():
+        for run_id in teaching.runs:
             if store.has(run_id):
-                _save_views(store.run(run_id), views, problem, device)
+                run = store.run(run_id)
+                _save_outputs(run, problem, plan.facts.fingerprint, device)
+                if views:
+                    _save_views(run, views, problem, plan.facts.fingerprint, device)
 
 
-def _save_views(run: Run, views: int, problem: Problem, device: str) -> None:
-    path = run.path / "outputs" / f"views{views}.safetensors"
+def _save_outputs(run: Run, problem: Problem, fingerprint: str, device: str) -> None:
+    path = run.outputs_file("kept", fingerprint)
+    if path.exists():
+        return
+    model, precision = lay_out(run.model.to(device)), run.result.precision
+    held_out: tuple[SplitName, ...] = ("validation", "test")
+    save_tensors(
+        path,
+        {s: predict(model, problem, s, precision=precision, device=device, spec=run.input_spec) for s in held_out},
+    )
+
+
+def _save_views(run: Run, views: int, problem: Problem, fingerprint: str, device: str) -> None:
+    path = run.outputs_file(f"views{views}", fingerprint)
     if path.exists():
         return
     model = lay_out(run.model.to(device))
@@ -85,10 +111,11 @@ def _save_views(run: Run, views: int, problem: Problem, device: str) -> None:
     for split in ("validation", "test"):
         part = problem.split(split)
         stack = view_logits(
-            model, problem, split, views=views, limit=len(part), precision=run.result.precision, device=device
-        )
+            model, problem, split, views=views, limit=len(part), precision=run.result.precision, device=device,
+            spec=run.input_spec,
+        )  # fmt: skip
         if stack is None:
-            stack = torch.stack([predict(model, problem, split, device=device)] * views)
+            stack = torch.stack([predict(model, problem, split, device=device, spec=run.input_spec)] * views)
         stacks[split] = stack
     save_tensors(path, stacks)
 

@@ -1,42 +1,45 @@
-"""From a study to its runs, purely: countable, hashed by content, checked before anything trains."""
+"""From a study to its runs: countable, hashed by content, checked before anything trains.
+
+Words are checked here; whether networks fit together is asked of a `Trial`, which is imported when there is something to plan, so
+that this module needs no torch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from goodteacher.base.errors import ConfigError
-from goodteacher.base.types import Needs
+from goodteacher.base.input_spec import InputSpec
 from goodteacher.data.facts import Facts
-from goodteacher.methods.preparation import PREPARATIONS
-from goodteacher.methods.table import needs_teacher
-from goodteacher.study.canonical import (
+from goodteacher.study.names import (
     Parts,
+    arm_inputs,
     canonical_keep,
-    canonical_map,
-    canonical_method,
-    canonical_model,
-    canonical_objective,
+    check_given,
     check_recipe,
     check_table,
     teacher_recipe,
 )
-from goodteacher.study.examine import examine
-from goodteacher.study.planned import Cell, Plan
+from goodteacher.study.planned import Cell, Given, Plan
 from goodteacher.study.runspec import RunSpec
 from goodteacher.study.spec import StudentSpec, StudySpec, TeacherSpec, arm_recipe, expanded_teachers
 from goodteacher.study.teaching import BY_EXAMPLE, Teaching
 from goodteacher.train.recipe import Recipe, validate
 
+if TYPE_CHECKING:
+    from goodteacher.base.types import Needs
+    from goodteacher.study.trial import Trial
 
-def plan_study(study: StudySpec, facts: Facts, finished: Mapping[str, RunSpec] | None = None) -> Plan:
+
+def plan_study(study: StudySpec, facts: Facts, finished: Mapping[str, Given] | None = None) -> Plan:
     """Plan a study.
 
     Args:
         study: as written.
         facts: of its problem.
-        finished: specs of the finished runs that the study names, by id.
+        finished: the finished runs that the study names, by id.
 
     Returns:
         The plan. Nothing is trained, read or written.
@@ -47,7 +50,9 @@ def plan_study(study: StudySpec, facts: Facts, finished: Mapping[str, RunSpec] |
             need each other in a circle.
     """
     study = study.model_copy(update={"teachers": expanded_teachers(study.teachers, study.recipe)})
-    planner = _Planner(study, facts, finished or {})
+    from goodteacher.study.trial import Trial
+
+    planner = _Planner(study, facts, finished or {}, Trial(facts))
     for name in study.teachers:
         for seed in study.seed_list:
             planner.teacher(name, seed)
@@ -59,8 +64,8 @@ def plan_study(study: StudySpec, facts: Facts, finished: Mapping[str, RunSpec] |
 class _Planner:
     """Collects runs; lives for one call of `plan_study`."""
 
-    def __init__(self, study: StudySpec, facts: Facts, finished: Mapping[str, RunSpec]) -> None:
-        self.study, self.facts, self.finished = study, facts, finished
+    def __init__(self, study: StudySpec, facts: Facts, finished: Mapping[str, Given], trial: Trial) -> None:
+        self.study, self.facts, self.finished, self.trial = study, facts, finished, trial
         self.runs: dict[str, RunSpec] = {}
         self.teachers: dict[tuple[str, int], Teaching] = {}
         self.cells: list[Cell] = []
@@ -84,7 +89,7 @@ class _Planner:
         spec = self.study.teachers[arm]
         teaching = self._trained(arm, spec, seed) if spec.model is not None else self._given(arm, spec, seed)
         self._under_way.pop()
-        self.teachers[arm, seed] = replace(teaching, target_map=canonical_map(spec.map))
+        self.teachers[arm, seed] = replace(teaching, target_map=self.trial.map(spec.map))
         return self.teachers[arm, seed]
 
     def _given(self, arm: str, spec: TeacherSpec, seed: int) -> Teaching:
@@ -117,25 +122,26 @@ class _Planner:
         recipe, keeps = teacher_recipe(self.study, arm, spec)
         check_recipe(recipe, f"teachers.{arm}", self.facts)
         assert spec.model is not None
-        model = canonical_model(spec.model, self.facts)
+        inputs = arm_inputs(spec.inputs, self.facts, f"teachers.{arm}")
+        model = self.trial.model(spec.model, self._shape(inputs))
         start = self._start(arm, spec, model, seed)
         teaching, kind, epochs = None, "teacher", 0
         if spec.taught_by is not None:
             teaching, kind = self.teacher(spec.taught_by, seed), "student"
-        loss, gamma = self._loss(arm, spec, model, recipe)
+        loss, gamma = self._loss(arm, spec, (model, self._shape(inputs)), recipe)
         if teaching is not None:
-            needs = self._examined(model, spec.taught_by, teaching, loss, f"teachers.{arm}")
+            needs = self._needs((model, self._shape(inputs)), spec.taught_by, teaching, loss, f"teachers.{arm}")
             epochs = needs.initial_epochs
             teaching = self._prepared(needs.preparation, {}, recipe, seed, teaching, arm)
         plain = RunSpec(
             kind, model, loss, gamma, recipe.model_dump(mode="json"), keeps[0], seed, self.facts.fingerprint,
-            teaching, epochs, start,
+            teaching, epochs, start, inputs=inputs.stored() if inputs else None,
         )  # fmt: skip
         if spec.cross_fit is not None:
             if teaching is not None and teaching.how in BY_EXAMPLE:
                 raise ConfigError(
                     f"teachers.{arm}",
-                    rule="of folds cannot be taught by what answers by example",
+                    rule="cannot be trained fold by fold under a teacher that has answers for the whole training split only",
                     received=teaching.how,
                 )
             folds = [replace(plain, fold=(k, spec.cross_fit)) for k in range(spec.cross_fit)]
@@ -148,13 +154,20 @@ class _Planner:
             return Teaching(spec.snapshots.average, runs, spec.snapshots.weights)
         return Teaching("filter" if spec.filter_table is not None else "network", runs)
 
-    def _loss(self, arm: str, spec: TeacherSpec, model: Parts, recipe: Recipe) -> tuple[Parts, float]:
+    def _shape(self, inputs: InputSpec | None) -> tuple[int, ...]:
+        """Return the shape of one example as an arm's network sees it."""
+        return inputs.shape if inputs else self.facts.input_shape
+
+    def _loss(
+        self, arm: str, spec: TeacherSpec, network: tuple[Parts, tuple[int, ...]], recipe: Recipe
+    ) -> tuple[Parts, float]:
+        """Return an arm's loss; it is the same for every seed, and tried out once."""
         if arm not in self._losses:
             if spec.method is not None:
-                self._losses[arm] = canonical_method(spec.method)
+                self._losses[arm] = self.trial.method(spec.method)
             else:
                 where, tuned = f"teachers.{arm}", spec.start is not None
-                parts = canonical_objective(spec.objective, model, self.facts, recipe, where=where, fine_tunes=tuned)
+                parts = self.trial.objective(spec.objective, *network, recipe, where=where, fine_tunes=tuned)
                 self._losses[arm] = (parts, 0.0)
         return self._losses[arm]
 
@@ -169,26 +182,48 @@ class _Planner:
                 raise ConfigError(where, rule="must be an arm of one network", received=repr(spec.start))
         else:
             run = spec.start
-        other = self.runs[run].model if run in self.runs else self._finished(run, where).model
+        other, _ = self._network(run, where)
         if other != model:
             raise ConfigError(where, rule=f"must be of the same model, {model}", received=other)
         return run
 
-    def _finished(self, run: str, where: str) -> RunSpec:
+    def _finished(self, run: str, where: str) -> Given:
+        """Return a finished run that the study names, checked to fit the problem."""
         if run not in self.finished:
             rule = (
                 "must be a finished run of this store" if where.endswith("run") else "must be an arm or a finished run"
             )
             raise ConfigError(where, rule=rule, received=repr(run))
+        check_given(self.finished[run], run, self.facts, where)
         return self.finished[run]
 
-    def _examined(self, model: Parts, arm: str | None, teaching: Teaching | None, loss: Parts, where: str) -> Needs:
-        """Return what a method needs on this pair of models."""
-        network = teaching.network if teaching else None
-        teacher = None
-        if network is not None:
-            teacher = self.runs[network].model if network in self.runs else self.finished[network].model
-        return examine(model, teacher, loss, self.facts, where=f"{where}, taught by {arm}")
+    def _network(self, run: str, where: str = "teachers") -> tuple[Parts, tuple[int, ...]]:
+        """Return the model of a planned or finished run, and the shape of one example as its network sees it."""
+        if run in self.runs:
+            return self.runs[run].model, self.runs[run].input_shape(self.facts)
+        given = self._finished(run, where)
+        return given.spec.model, given.spec.input_shape(given.facts)
+
+    def _seen_by(self, run: str) -> dict[str, Any] | None:
+        """Return what a teacher's network expects to see, where that is not what the problem makes."""
+        if run in self.runs:
+            return self.runs[run].inputs
+        given = self.finished[run]
+        sees = given.spec.input_spec(given.facts)
+        return None if sees is None or sees == self.facts.inputs else sees.stored()
+
+    def _needs(
+        self,
+        network: tuple[Parts, tuple[int, ...]],
+        arm: str | None,
+        teaching: Teaching | None,
+        loss: Parts,
+        where: str,
+    ) -> Needs:
+        """Return what a method needs on this pair of networks."""
+        run = teaching.network if teaching else None
+        teacher = None if run is None else self._network(run)
+        return self.trial.needs(network, teacher, loss, where=f"{where}, taught by {arm}")
 
     def add_student(self, name: str) -> None:
         """Plan a student arm under each of its teachers, once a seed."""
@@ -196,17 +231,20 @@ class _Planner:
         recipe = arm_recipe(self.study, spec.recipe, f"students.{name}.recipe")
         keep = canonical_keep(spec.keep, recipe, f"students.{name}")
         check_recipe(recipe, f"students.{name}", self.facts)
-        model = canonical_model(spec.model, self.facts)
-        loss, gamma = canonical_method(spec.method)
-        arms: tuple[str | None, ...] = self.study.teachers_of(spec) if needs_teacher(spec.method) else (None,)
+        inputs = arm_inputs(spec.inputs, self.facts, f"students.{name}")
+        model = self.trial.model(spec.model, self._shape(inputs))
+        loss, gamma = self.trial.method(spec.method)
+        taught = self.trial.needs_teacher(spec.method)
+        arms: tuple[str | None, ...] = self.study.teachers_of(spec) if taught else (None,)
         if not arms:
             raise ConfigError(f"students.{name}", rule="needs a teacher for its method", received="no teacher")
         for arm in arms:
             for seed in self.study.seed_list:
                 label = f"{name} < {arm}/{seed}" if arm else f"{name}/{seed}"
                 fixed = RunSpec(
-                    "student", model, loss, gamma, recipe.model_dump(mode="json"), keep, seed, self.facts.fingerprint
-                )
+                    "student", model, loss, gamma, recipe.model_dump(mode="json"), keep, seed, self.facts.fingerprint,
+                    inputs=inputs.stored() if inputs else None,
+                )  # fmt: skip
                 way: list[Teaching | None] = [self.teacher(arm, seed)] if arm else [None]
                 if arm and spec.route is not None:
                     way = self._anchors(name, spec.route, arm, seed)
@@ -220,13 +258,15 @@ class _Planner:
         recipe = Recipe.model_validate(fixed.recipe)
         where = f"students.{label.partition('/')[0].partition(' ')[0]}"
         if recipe.epochs < len(way):
-            raise ConfigError(f"{where}.route", rule="needs an epoch an anchor", received=f"{recipe.epochs} epochs")
+            raise ConfigError(
+                f"{where}.route", rule="needs one epoch for each anchor at least", received=f"{recipe.epochs} epochs"
+            )
         run = None
         for stage, teaching in enumerate(way):
             # The epochs are shared out; a rest goes to the first stages.
             epochs = recipe.epochs // len(way) + (stage < recipe.epochs % len(way))
             own = validate(Recipe, {**recipe.model_dump(), "epochs": epochs}, f"{where}.route")
-            needs = self._examined(fixed.model, arm, teaching, fixed.loss, where)
+            needs = self._needs((fixed.model, fixed.input_shape(self.facts)), arm, teaching, fixed.loss, where)
             taught = teaching and self._prepared(
                 needs.preparation, spec.preparation, own, fixed.seed, teaching, str(arm)
             )
@@ -274,19 +314,19 @@ class _Planner:
     ) -> Teaching:
         """Add what is prepared once on a teacher and shared by all students that need it; return the prepared teacher."""
         for name in preparations:
-            assert teaching.network is not None, "examine refuses a preparation of what has no features"
-            row = PREPARATIONS[name]
+            assert teaching.network is not None, "a trial refuses a preparation of what has no features"
+            published, milestones = self.trial.preparation(name)
             # As many epochs as published for 240 of the student's, and as few as its own where those are fewer.
-            epochs = max(1, round(row.epochs / 240 * recipe.epochs))
-            own: dict[str, Any] = {"epochs": epochs, "schedule": "multistep", "milestones": row.milestones} | PLAIN
-            if not row.milestones:
+            epochs = max(1, round(published / 240 * recipe.epochs))
+            own: dict[str, Any] = {"epochs": epochs, "schedule": "multistep", "milestones": milestones} | PLAIN
+            if not milestones:
                 own |= {"schedule": "constant", "milestones": ()}
             prepared = validate(Recipe, {**recipe.model_dump(), **own, **overrides}, "preparation")
             network = teaching.network
-            model = self.runs[network].model if network in self.runs else self.finished[network].model
+            model, _ = self._network(network)
             run = RunSpec(
                 "preparation", model, {name: {}}, 0.0, prepared.model_dump(mode="json"), "last", seed,
-                self.facts.fingerprint, Teaching("network", (network,)),
+                self.facts.fingerprint, Teaching("network", (network,)), inputs=self._seen_by(network),
             )  # fmt: skip
             teaching = replace(teaching, runs=(self._add(run, f"{name} of {arm}/{seed}"),))
         return teaching

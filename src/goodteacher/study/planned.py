@@ -28,6 +28,14 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Given:
+    """A finished run that a study names: what it was, and what is known of its problem."""
+
+    spec: RunSpec
+    facts: Facts
+
+
+@dataclass(frozen=True)
 class Plan:
     """A study's runs.
 

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import torch
 
+from goodteacher.base.input_spec import InputSpec
 from goodteacher.base.types import Batch, Needs, Output, Progress, Tap, Terms
 from goodteacher.methods.preparation import Prepared
+from goodteacher.models.adapt import seen_by
 from goodteacher.train.precision import Precision, autocast, lay_out
 
 
@@ -34,15 +36,17 @@ class PreparedTeacher:
     Args:
         prepared: with its addition trained.
         precision: of the forward pass.
+        spec: what it expects to see; None for what batches are made for.
     """
 
-    def __init__(self, prepared: Prepared, precision: Precision = "fp32") -> None:
+    def __init__(self, prepared: Prepared, precision: Precision = "fp32", spec: InputSpec | None = None) -> None:
         lay_out(prepared).eval().requires_grad_(False)
-        self.prepared, self.precision = prepared, precision
+        self.prepared, self.precision, self.spec = prepared, precision, spec
 
     def __call__(self, batch: Batch, taps: frozenset[Tap]) -> Output:
         """Return the teacher's output with the addition under ``extra``, for the batch and for each view."""
         self.prepared.eval()
+        batch = seen_by(batch, self.spec)
         with torch.no_grad(), autocast(batch.inputs.device, self.precision):
             views = {name: self.prepared.outputs(inputs, frozenset()) for name, inputs in batch.views.items()}
             return replace(self.prepared.outputs(batch.inputs, taps), views=views)

@@ -14,14 +14,19 @@ from typing import Any
 from torch import Tensor, nn
 
 from goodteacher.base.errors import StoreError
+from goodteacher.base.input_spec import InputSpec
 from goodteacher.data.facts import Facts
 from goodteacher.maps.table import FITTED, Identity, TargetMap
+from goodteacher.methods.preparation import Prepared
+from goodteacher.study.build import Measured, measure, rebuild
 from goodteacher.study.result import RunResult
 from goodteacher.study.runspec import RunSpec
 from goodteacher.train.checkpoint import load_tensors, load_weights
 from goodteacher.train.records import read_json, read_records, write_json
 
-FORMAT = 2
+FORMAT = 3
+# Format 2 did not say what a network expects to see; everything in it is read on.
+READ = (2, FORMAT)
 
 
 @dataclass(frozen=True)
@@ -54,15 +59,31 @@ class Run:
         """One event an epoch."""
         return read_records(self.path / "records.jsonl")
 
-    def outputs(self, split: str, *, checkpoint: str = "kept") -> Tensor:
+    @cached_property
+    def input_spec(self) -> InputSpec | None:
+        """What its network expects to see; None where an earlier version did not write it down."""
+        stored = checked_format(self.path / "spec.json").get("inputs")
+        return InputSpec.read(stored) if stored else self.spec.input_spec(self.facts)
+
+    def outputs_file(self, name: str, problem: str) -> Path:
+        """Return the file of saved outputs on a problem, its own or another, by the problem's fingerprint."""
+        where = "" if problem == self.spec.problem else f"on-{problem}-"
+        return self.path / "outputs" / f"{where}{name}.safetensors"
+
+    def outputs(self, split: str, *, checkpoint: str = "kept", problem: str | None = None) -> Tensor:
         """Return the logits ``(N, C)`` of a split by the ``kept`` or the ``last`` checkpoint.
+
+        Args:
+            split: ``validation`` or ``test``.
+            checkpoint: which one.
+            problem: fingerprint of the problem whose examples are meant; by default the one it was trained on.
 
         Raises:
             StoreError: if they were not saved.
         """
-        path = self.path / "outputs" / f"{checkpoint}.safetensors"
+        path = self.outputs_file(checkpoint, problem or self.spec.problem)
         if checkpoint == "last" and not path.exists():
-            path = self.path / "outputs" / "kept.safetensors"
+            path = self.outputs_file("kept", problem or self.spec.problem)
         tensors = load_tensors(path)
         if split not in tensors:
             raise StoreError(
@@ -88,11 +109,16 @@ class Run:
     @cached_property
     def model(self) -> nn.Module:
         """The trained network, a plain `torch.nn.Module` in eval mode."""
-        from goodteacher.study.assemble import rebuild  # which reads runs itself: teachers of teachers
-
-        model = rebuild(self)
+        model = rebuild(self.spec, self.facts, self._teacher)
         load_weights(model, self.weights, f"run {self.id}")
         return model.eval()
+
+    def _teacher(self) -> Measured:
+        """Return the network that taught this one."""
+        assert self.spec.teaching is not None, "only a run with a teacher holds parts of one"
+        run = self.sibling(self.spec.teaching.runs[0])
+        network = run.model.teacher if isinstance(run.model, Prepared) else run.model
+        return measure(network, run.spec.input_shape(run.facts))
 
     @property
     def root(self) -> Path:
@@ -103,13 +129,13 @@ class Run:
         """Return another run of the same store."""
         return Run(self.path.parent / run)
 
-    def views(self, split: str, count: int) -> Tensor:
-        """Return ``(V, N, C)`` logits of so many augmented views of a split.
+    def views(self, split: str, count: int, *, problem: str) -> Tensor:
+        """Return ``(V, N, C)`` logits of so many augmented views of a split of a problem.
 
         Raises:
             StoreError: if they were not saved.
         """
-        path = self.path / "outputs" / f"views{count}.safetensors"
+        path = self.outputs_file(f"views{count}", problem)
         if not path.exists():
             raise StoreError(
                 f"augmented views of run {self.id}", rule="must be saved to be averaged", received=f"none of {count}"
@@ -168,10 +194,10 @@ def checked_format(path: Path) -> dict[str, Any]:
         StoreError: if it is missing, damaged, or was written by another version.
     """
     value: dict[str, Any] = read_json(path)
-    if value.get("format") != FORMAT:
+    if value.get("format") not in READ:
         raise StoreError(
             f"store at {path.parent}",
-            rule=f"must have format {FORMAT}",
+            rule=f"must have format {' or '.join(map(str, READ))}",
             received=value.get("format"),
             remedy="it was written by another version of goodteacher: use another --out, or that version",
         )

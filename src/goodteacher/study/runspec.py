@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from goodteacher.base.input_spec import InputSpec
+from goodteacher.data.facts import Facts
 from goodteacher.study.teaching import Teaching
 
 # Raised whenever a change of the code changes the numbers of a run with the same description.
@@ -31,6 +33,7 @@ class RunSpec:
         initial_epochs: of initialisation, before the recipe's own.
         start: run whose weights training starts from; None for fresh ones.
         fold: (k, K) for a network that does not see fold k of K of the training examples.
+        inputs: what the network expects to see, as `InputSpec.stored`; None for what its problem makes.
     """
 
     kind: str
@@ -45,6 +48,15 @@ class RunSpec:
     initial_epochs: int = 0
     start: str | None = None
     fold: tuple[int, int] | None = None
+    inputs: dict[str, Any] | None = None
+
+    def input_spec(self, facts: Facts) -> InputSpec | None:
+        """Return what the network expects to see; None where an earlier version did not write down what its problem makes."""
+        return InputSpec.read(self.inputs) if self.inputs else facts.inputs
+
+    def input_shape(self, facts: Facts) -> tuple[int, ...]:
+        """Return the shape of one example as the network sees it."""
+        return tuple(self.inputs["shape"]) if self.inputs else facts.input_shape
 
     @staticmethod
     def read(value: Mapping[str, Any]) -> RunSpec:
@@ -73,6 +85,10 @@ class RunSpec:
         """The runs that must be finished before this one can start."""
         return (*(self.teaching.runs if self.teaching else ()), *([self.start] if self.start else []))
 
+    def describe(self) -> str:
+        """Return it in a few words, for a message."""
+        return f"{self.id} ({self.kind} {self.model_name}, seed {self.seed})"
+
     @property
     def model_name(self) -> str:
         """The model's name."""
@@ -80,5 +96,7 @@ class RunSpec:
 
 
 def _digest(value: dict[str, Any]) -> str:
-    text = json.dumps({**value, "numerics": NUMERICS}, sort_keys=True)
+    # What came later is left out where it says nothing, so that a run keeps the name it had before.
+    said = {key: part for key, part in value.items() if key != "inputs" or part is not None}
+    text = json.dumps({**said, "numerics": NUMERICS}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

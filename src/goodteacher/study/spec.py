@@ -70,6 +70,20 @@ class Snapshots(Strict):
     weights: Literal["equal", "validation"] = "equal"
 
 
+class ArmInputs(Strict):
+    """What an arm's network expects to see, where that is not what the problem makes.
+
+    Attributes:
+        size: height and width in pixels, or one number for both.
+        mean: of each channel, of pictures in [0, 1].
+        std: of each channel, the same way.
+    """
+
+    size: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+
+
 class TeacherSpec(Strict):
     """An arm of teachers.
 
@@ -91,6 +105,7 @@ class TeacherSpec(Strict):
         checkpoints: make every so many epochs a further arm, ``NAME_epochK``.
         cross_fit: train so many networks, each without a fold of the training examples, which it then teaches.
         filter_table: hand over the running averages of its predictions in training, with this share α of the newest.
+        inputs: what its network expects to see, where that is not what the problem makes: ``{size: 32}``.
     """
 
     model: Named | None = None
@@ -109,6 +124,7 @@ class TeacherSpec(Strict):
     checkpoints: Annotated[int, Field(ge=1)] | None = None
     cross_fit: Annotated[int, Field(ge=2)] | None = None
     filter_table: Annotated[float, Field(gt=0, le=1)] | None = None
+    inputs: ArmInputs | None = None
 
     @field_validator("early_stop", "snapshots", "ensemble", mode="before")
     @classmethod
@@ -121,7 +137,16 @@ class TeacherSpec(Strict):
     def _one_of(self) -> TeacherSpec:
         if sum(x is not None for x in (self.model, self.table, self.run, self.ensemble)) != 1:
             raise ValueError("must name one of model, table, run or ensemble")
-        trained = {"start", "taught_by", "early_stop", "snapshots", "checkpoints", "cross_fit", "filter_table"}
+        trained = {
+            "start",
+            "taught_by",
+            "early_stop",
+            "snapshots",
+            "checkpoints",
+            "cross_fit",
+            "filter_table",
+            "inputs",
+        }
         given = [name for name in sorted(trained) if getattr(self, name) is not None]
         if self.model is None and given:
             raise ValueError(f"can have {given[0]} only where a model is trained")
@@ -149,6 +174,7 @@ class StudentSpec(Strict):
         recipe: overrides of the study's recipe.
         preparation: overrides of the recipe of what is prepared on the teacher first, for methods that need it (hsakd, ft).
         route: learn from checkpoints on the teacher's way, one after another: so many at equal distances, or at these epochs.
+        inputs: what its network expects to see, where that is not what the problem makes: ``{size: 32}``.
     """
 
     model: Named
@@ -158,6 +184,7 @@ class StudentSpec(Strict):
     recipe: dict[str, Any] = Field(default_factory=dict)
     preparation: dict[str, Any] = Field(default_factory=dict)
     route: Annotated[int, Field(ge=2)] | tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    inputs: ArmInputs | None = None
 
 
 class StudySpec(Strict):

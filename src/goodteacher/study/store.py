@@ -10,7 +10,6 @@ studies/<name>/study.json plan.json report.html ...
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
@@ -20,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from goodteacher.base.errors import StoreError, suggest
+from goodteacher.base.input_spec import InputSpec
 from goodteacher.data.facts import Facts
 from goodteacher.data.problem import Problem
 from goodteacher.study.planned import Cell, Plan
@@ -86,10 +87,9 @@ class Store:
             for training in sorted(trainings):
                 folder = self.training_folder(training)
                 folder.mkdir(parents=True, exist_ok=True)
-                handle = stack.enter_context((folder / "lock").open("w"))
                 try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
+                    stack.enter_context(FileLock(folder / "lock", timeout=0))
+                except Timeout:
                     raise StoreError(
                         f"training {training}",
                         rule="is under way in another process",
@@ -101,7 +101,10 @@ class Store:
         """Keep a problem's labels and facts, so that reports need no data."""
         folder = self.root / "problems" / facts.fingerprint
         if (folder / "facts.json").exists():
-            checked_format(folder / "facts.json")
+            if (
+                read_facts(folder).inputs is None
+            ):  # of an earlier version, which did not say what networks expect to see
+                write_json(folder / "facts.json", {"format": FORMAT, **facts.stored()})
             return
         tensors = {}
         # Training labels are kept only where training examples can be judged: by known truth or by further votes.
@@ -122,6 +125,7 @@ class Store:
         weights: dict[str, Tensor],
         outputs: dict[str, dict[str, Tensor]],
         result: RunResult,
+        inputs: InputSpec | None,
         records: Path | None = None,
     ) -> Run:
         """Add a finished run; its folder appears whole.
@@ -131,6 +135,7 @@ class Store:
             weights: of the kept checkpoint.
             outputs: ``kept`` and, where it differs, ``last``: logits by split; and whatever else is to be kept, by name.
             result: what else is to be known.
+            inputs: what the network expects to see.
             records: file to copy, if there is one.
 
         Returns:
@@ -140,7 +145,10 @@ class Store:
         final.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=final.parent, prefix=".new-"))
         try:
-            write_json(folder / "spec.json", {"format": FORMAT, "run": asdict(spec)})
+            write_json(
+                folder / "spec.json",
+                {"format": FORMAT, "run": asdict(spec), "inputs": inputs.stored() if inputs else None},
+            )
             save_tensors(folder / "model.safetensors", weights)
             for checkpoint, logits in outputs.items():
                 save_tensors(folder / "outputs" / f"{checkpoint}.safetensors", logits)

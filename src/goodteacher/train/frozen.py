@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from goodteacher.base.checks import check_simplex
 from goodteacher.base.errors import DataError
+from goodteacher.base.input_spec import InputSpec
 from goodteacher.base.probability import log_probabilities
 from goodteacher.base.types import Batch, FrozenTeacher, Output, Tap
 from goodteacher.data.loader import weak_views
 from goodteacher.maps.ensembles import Space, mean_of
 from goodteacher.maps.table import TargetMap
+from goodteacher.models.adapt import seen_by
 from goodteacher.models.taps import TappedModel, Taps
 from goodteacher.train.precision import Precision, autocast, lay_out
 
@@ -27,17 +29,21 @@ class NetworkTeacher:
         model: the network; it is put into eval mode and its parameters are frozen.
         taps: where it is read.
         precision: of its forward pass.
+        spec: what it expects to see; None for what batches are made for.
     """
 
-    def __init__(self, model: nn.Module, taps: Taps | None = None, precision: Precision = "fp32") -> None:
+    def __init__(
+        self, model: nn.Module, taps: Taps | None = None, precision: Precision = "fp32", spec: InputSpec | None = None
+    ) -> None:
         self.model = lay_out(model).eval().requires_grad_(False)
         self.tapped = TappedModel(self.model, taps)
-        self.precision = precision
+        self.precision, self.spec = precision, spec
 
     def __call__(self, batch: Batch, taps: frozenset[Tap]) -> Output:
         """Return the network's output for the plain batch, and for each further view."""
         # A student with batch statistics may have switched modes on a shared module: eval is set at each call.
         self.model.eval()
+        batch = seen_by(batch, self.spec)
         with torch.no_grad(), autocast(batch.inputs.device, self.precision):
             answer = self.tapped(batch.inputs, taps)
             views = {name: self.tapped(inputs) for name, inputs in batch.views.items()}
@@ -183,6 +189,7 @@ class FoldTeacher:
                 batch.labels[own],
                 batch.indices[own],
                 {name: view[rows[name]] for name, view in batch.views.items()},
+                spec=batch.spec,
             )
             answer = member(part, taps)
             for name, view in views.items():

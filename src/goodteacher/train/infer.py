@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from goodteacher.base.input_spec import InputSpec
 from goodteacher.base.probability import brier_score, log_soften, nll
 from goodteacher.data.loader import plain_batches
 from goodteacher.data.problem import Problem, SplitName
+from goodteacher.models.adapt import seen_by
 from goodteacher.models.taps import TappedModel
 from goodteacher.train.precision import Precision, autocast
 
@@ -20,6 +22,7 @@ def predict(
     *,
     precision: Precision = "fp32",
     device: torch.device | str = "cpu",
+    spec: InputSpec | None = None,
 ) -> Tensor:
     """Return a network's logits for a split, in order, without augmentation.
 
@@ -29,6 +32,7 @@ def predict(
         split: its name.
         precision: of the forward pass.
         device: where the network is.
+        spec: what the network expects to see; by default what the problem makes.
 
     Returns:
         ``(N, C)`` float32 on the CPU.
@@ -38,9 +42,8 @@ def predict(
     tapped = TappedModel(model)
     try:
         with autocast(device, precision):
-            parts = [
-                tapped(batch.inputs).logits.float().cpu() for batch in plain_batches(problem, split, device=device)
-            ]
+            batches = plain_batches(problem, split, device=device)
+            parts = [tapped(seen_by(batch, spec).inputs).logits.float().cpu() for batch in batches]
     finally:
         model.train(was_training)
     return torch.cat(parts)

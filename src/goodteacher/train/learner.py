@@ -1,36 +1,38 @@
-"""A learner: one network with its loss and optimiser, the unit the loop trains."""
+"""A learner: a task with its optimiser, averages, kept weights and records; the unit the loop trains."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from goodteacher.base.checks import trusted_values
 from goodteacher.base.errors import ConfigError, TrainingError
-from goodteacher.base.seeds import derive
-from goodteacher.base.types import Batch, FrozenTeacher, Loss, Needs, Output, Progress, Terms, auxiliary
+from goodteacher.base.input_spec import InputSpec
+from goodteacher.base.seeds import reseed
+from goodteacher.base.types import Batch, FrozenTeacher, Loss, Needs, Output, Progress
 from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
-from goodteacher.models.taps import TappedModel, Taps
+from goodteacher.models.adapt import seen_by
+from goodteacher.models.taps import Taps
 from goodteacher.train.averages import Average, PredictionAverages, estimate_batch_norm
 from goodteacher.train.checkpoint import load_checkpoint, save_checkpoint
 from goodteacher.train.infer import predict, quick_scores
-from goodteacher.train.mixing import check_mixing, mixed_terms
+from goodteacher.train.mixing import check_mixing
 from goodteacher.train.optim import build_optimizer, learning_rate
 from goodteacher.train.precision import Precision, autocast, lay_out
 from goodteacher.train.recipe import Recipe
 from goodteacher.train.records import Records
+from goodteacher.train.stall import stall_alarm
+from goodteacher.train.task import Task
 
 Weights = dict[str, Tensor]
-# The guard looks at losses in groups on an accelerator: one synchronisation in 50 steps instead of one a step.
+# The guard looks at losses in groups on an accelerator: one synchronisation in 50 steps instead of one per step.
 GUARD_STEPS = {"cpu": 1}
 DEFAULT_GUARD_STEPS = 50
-STALL_EPOCHS = 3
 
 
 @dataclass
@@ -47,7 +49,7 @@ class Learner:
 
     Args:
         name: for people.
-        model: trained in place.
+        network: trained in place.
         loss: objective or method.
         recipe: optimiser, schedule and precision.
         seed: of dropout and of the loss's own draws.
@@ -55,9 +57,15 @@ class Learner:
         teacher: frozen, for a loss that needs one.
         taps: where the network is read.
         precision: decided beforehand.
+        spec: what the network expects to see; None for what batches are made for.
         folder: where the checkpoint and the records lie, or None to keep nothing on disk.
         device: where to train.
         examples: size of the training split, for a recipe with ``filter_table``.
+
+    Attributes:
+        task: the network with its loss; `Task.compile` and `Task.distribute` are for whoever built the learner.
+        step_task: what a step calls: the task, or a replica of it.
+        failure: why it stopped early, or None.
 
     Raises:
         ConfigError: if the recipe asks for something that the loss or the teacher cannot have.
@@ -66,7 +74,7 @@ class Learner:
     def __init__(
         self,
         name: str,
-        model: nn.Module,
+        network: nn.Module,
         loss: Loss,
         recipe: Recipe,
         *,
@@ -75,43 +83,58 @@ class Learner:
         teacher: FrozenTeacher | None = None,
         taps: Taps | None = None,
         precision: Precision = "fp32",
+        spec: InputSpec | None = None,
         folder: Path | None = None,
         device: torch.device | str = "cpu",
         examples: int = 0,
     ) -> None:
         check_mixing(recipe, loss, teacher)
-        self.name, self.loss, self.recipe, self.seed, self.teacher = name, loss, recipe, seed, teacher
-        self.precision, self.folder, self.device = precision, folder, torch.device(device)
-        self.model = lay_out(model.to(self.device))
-        self.tapped = TappedModel(self.model, taps)
-        self.auxiliary = auxiliary(loss)
-        if self.auxiliary is not None:
-            self.auxiliary.to(self.device)
-        # What is evaluated and kept: the network itself, but for a method that hands over more (SimKD's projector and head).
-        deployed = getattr(loss, "deployed", None)
-        self.network: nn.Module = deployed(self.model) if deployed else self.model
-        self.initial_epochs = loss.needs.initial_epochs
-        self.optimizer = build_optimizer(recipe, [self.model, *([self.auxiliary] if self.auxiliary else [])])
-        self.average = Average(self.network, ema=recipe.ema, swa=recipe.swa) if recipe.ema or recipe.swa else None
+        self.name, self.recipe, self.seed, self.teacher = name, recipe, seed, teacher
+        self.folder, self.device = folder, torch.device(device)
         self.predictions = _predictions(recipe, loss, examples, self.device)
-        self.keeps = dict.fromkeys(keeps) | {}
+        network = lay_out(network.to(self.device))
+        loss.to(self.device)
+        self.task = Task(network, loss, taps=taps, precision=precision, spec=spec, predictions=self.predictions)
+        self.step_task: nn.Module = self.task
+        # What is evaluated and kept: the network itself, but for a method that hands over more (SimKD's projector and head).
+        self.deployed = loss.deployed(network)
+        self.initial_epochs = loss.needs.initial_epochs
+        self.optimizer = build_optimizer(recipe, [network, loss])
+        self.average = Average(self.deployed, ema=recipe.ema, swa=recipe.swa) if recipe.ema or recipe.swa else None
+        self.keeps = dict.fromkeys(keeps)
         self.kept: dict[str, Kept] = {}
         self.step = 0
         self.seconds = 0.0
         self.alarms: list[str] = []
+        self.failure: TrainingError | None = None
         self._pending: list[tuple[int, tuple[str, ...], Tensor]] = []
         self._sums: dict[str, float] = {}
         self._guard_steps = GUARD_STEPS.get(self.device.type, DEFAULT_GUARD_STEPS)
 
     @property
+    def network(self) -> nn.Module:
+        """The network in training."""
+        return self.task.network
+
+    @property
     def needs(self) -> Needs:
         """What the loop must serve this learner."""
-        return self.loss.needs
+        return self.task.loss.needs
+
+    @property
+    def precision(self) -> Precision:
+        """Of forward passes."""
+        return self.task.precision
+
+    @property
+    def spec(self) -> InputSpec | None:
+        """What the network expects to see."""
+        return self.task.spec
 
     @property
     def final_model(self) -> nn.Module:
         """The network that is evaluated and kept: the average of the weights where there is one by now."""
-        return self.average.model if self.average is not None and self.average.has_begun else self.network
+        return self.average.model if self.average is not None and self.average.has_begun else self.deployed
 
     @property
     def table(self) -> Tensor | None:
@@ -132,14 +155,14 @@ class Learner:
         """
         start = time.perf_counter()
         # Dropout's draws are this learner's own, whoever else trains in the cohort.
-        torch.manual_seed(derive(self.seed, "dropout", self.step))
-        self.model.train()
+        reseed(self.device, self.seed, "dropout", self.step)
+        self.network.train()
         if self.initial_epochs and not progress.initial and progress.step == 0:
             self.optimizer.state.clear()
         steps = progress.steps_per_epoch * progress.epochs
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.lr if progress.initial else learning_rate(self.recipe, progress.step, steps)
-        terms = self._terms(batch, teacher, progress)
+        terms = self.step_task(batch, teacher, progress)
         total = torch.stack([term.float() for term in terms.values()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -148,25 +171,12 @@ class Learner:
             nn.utils.clip_grad_norm_(parameters, self.recipe.clip)
         self.optimizer.step()
         if self.average is not None:
-            self.average.after_step(self.network, self.step)
+            self.average.after_step(self.deployed, self.step)
         self._pending.append((self.step, tuple(terms), torch.stack([t.detach().float() for t in terms.values()])))
         self.step += 1
         if len(self._pending) >= self._guard_steps:
             self.settle()
         self.seconds += time.perf_counter() - start
-
-    def _terms(self, batch: Batch, teacher: Output | None, progress: Progress) -> Terms:
-        needs = self.needs
-        with autocast(self.device, self.precision):
-            output = self.tapped(batch.inputs, needs.network) if needs.output else Output(batch.inputs.new_zeros(0))
-            if needs.views:
-                views = {name: self.tapped(batch.views[name], needs.network) for name in sorted(needs.views)}
-                output = replace(output, views=views)
-        # In the stage of initialisation the classifier does not train yet.
-        if self.predictions is not None and not progress.initial:
-            self.predictions.update(output.logits, batch.indices)
-        with trusted_values():
-            return mixed_terms(self.loss, output, teacher, batch, progress)
 
     def settle(self) -> None:
         """Look at the losses since the last look: add them up, and stop at the first that is not finite.
@@ -187,7 +197,7 @@ class Learner:
         self._pending.clear()
 
     def end_epoch(self, problem: Problem, loader: Loader, epochs: int) -> dict[str, Any]:
-        """Close an epoch: mean losses, scores on validation, checkpoints to keep; return and record the event.
+        """Close an epoch: mean losses, scores on validation, checkpoints to keep; return and write its record.
 
         Epochs of initialisation are numbered up to 0, and validation waits for the main training.
 
@@ -197,10 +207,10 @@ class Learner:
         self.settle()
         epoch = self.step // loader.steps_per_epoch - self.initial_epochs
         if self.average is not None:
-            self.average.after_epoch(self.network, epoch / epochs)
+            self.average.after_epoch(self.deployed, epoch / epochs)
         if self.predictions is not None and epoch == epochs:
             self.predictions.table()
-        event: dict[str, Any] = {
+        record: dict[str, Any] = {
             "epoch": epoch,
             "step": self.step,
             "lr": self.optimizer.param_groups[0]["lr"],
@@ -211,25 +221,37 @@ class Learner:
         wanted_epoch = any(rule == f"epoch={epoch}" for rule in self.keeps)
         if epoch > 0 and (epoch % self.recipe.evaluate_every == 0 or epoch == epochs or wanted_epoch):
             self._estimate_batch_norm(loader)
-            logits = predict(self.final_model, problem, "validation", precision=self.precision, device=self.device)
+            logits = self.predict(self.final_model, problem, "validation")
             labels = problem.validation.labels
-            event["validation"] = scores = quick_scores(logits, labels)
+            record["validation"] = scores = quick_scores(logits, labels)
             self._keep(epoch, scores, last=epoch == epochs)
-            alarm = self._stalled(epoch, scores["accuracy"], labels)
+            alarm = (
+                None
+                if self.alarms
+                else stall_alarm(self.name, epoch, scores["accuracy"], labels, self.task.loss.advice)
+            )
             if alarm:
-                event["alarm"] = alarm
+                record["alarm"] = alarm
                 self.alarms.append(alarm)
         if self.folder is not None:
-            Records(self.folder / "records.jsonl").append(event)
-        return event
+            Records(self.folder / "records.jsonl").append(record)
+        return record
+
+    def sees(self, batch: Batch) -> Batch:
+        """Return a batch as the network sees it."""
+        return seen_by(batch, self.spec)
+
+    def predict(self, model: nn.Module, problem: Problem, split: Any) -> Tensor:
+        """Return a network's logits ``(N, C)`` on a split, in this learner's precision and through its input spec."""
+        return predict(model, problem, split, precision=self.precision, device=self.device, spec=self.spec)
 
     def _estimate_batch_norm(self, loader: Loader) -> None:
         """Give an average of epochs' weights the batch statistics of the inputs of the epoch before."""
-        if self.recipe.swa is None or self.final_model is self.network:
+        if self.recipe.swa is None or self.final_model is self.deployed:
             return
         steps = range(self.step - loader.steps_per_epoch, self.step)
         with autocast(self.device, self.precision):
-            estimate_batch_norm(self.final_model, (loader.unmixed(step).inputs for step in steps))
+            estimate_batch_norm(self.final_model, (self.sees(loader.unmixed(s)).inputs for s in steps))
 
     def _keep(self, epoch: int, scores: dict[str, float], *, last: bool) -> None:
         for rule in self.keeps:
@@ -243,27 +265,15 @@ class Learner:
             if better:
                 self.kept[rule] = Kept(epoch, score, _copy_weights(self.final_model))
 
-    def _stalled(self, epoch: int, accuracy: float, labels: Tensor) -> str | None:
-        """Return an alarm for a network still at chance, said once, or None."""
-        chance = float(torch.bincount(labels).max()) / len(labels)
-        slack = 2 * (chance * (1 - chance) / len(labels)) ** 0.5
-        if epoch < STALL_EPOCHS or self.alarms or accuracy > chance + slack:
-            return None
-        advice = getattr(self.loss, "stall_advice", "") or "raise lr or train longer"
-        return (
-            f"{self.name} has learnt nothing: validation accuracy {accuracy:.1%} after {epoch} epochs, "
-            f"chance is {chance:.1%}; {advice}"
-        )
-
     def state(self) -> dict[str, Any]:
         """Return everything needed to go on bit-identically."""
         self.settle()
         return {
             "step": self.step,
             "seconds": self.seconds,
-            "model": self.model.state_dict(),
+            "model": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "auxiliary": self.auxiliary.state_dict() if self.auxiliary is not None else {},
+            "auxiliary": self.task.loss.state_dict(),
             "average": self.average.state() if self.average is not None else {},
             "predictions": self.predictions.state() if self.predictions is not None else {},
             "sums": self._sums,
@@ -280,11 +290,10 @@ class Learner:
             state["sums"],
             state["alarms"],
         )
-        self.precision = state["precision"]
-        self.model.load_state_dict(state["model"])
+        self.task.precision = state["precision"]
+        self.network.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.auxiliary is not None:
-            self.auxiliary.load_state_dict(state["auxiliary"])
+        self.task.loss.load_state_dict(state["auxiliary"])
         if self.average is not None:
             self.average.restore(state["average"])
         if self.predictions is not None:

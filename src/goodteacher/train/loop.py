@@ -1,4 +1,4 @@
-"""The only training loop: a cohort of learners shares batches, and each frozen teacher runs once a batch for all of them."""
+"""The engine's training loop: a cohort of learners shares batches, and each frozen teacher runs once per batch for all of them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from goodteacher.base.errors import ConfigError, GoodteacherError, TrainingError
+from goodteacher.base.errors import ConfigError, TrainingError
+from goodteacher.base.events import Event, Sink, nobody
+from goodteacher.base.seeds import undisturbed
 from goodteacher.base.types import Progress
 from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
@@ -18,23 +18,6 @@ from goodteacher.train.frozen import answer_all
 from goodteacher.train.learner import Learner
 
 CHECKPOINT_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Tick:
-    """What the loop says after a step.
-
-    Attributes:
-        step: steps done.
-        steps: of the whole training.
-        events: at the end of an epoch, each learner's record by name.
-        failures: learners that stopped in this step, with the reason.
-    """
-
-    step: int
-    steps: int
-    events: dict[str, dict[str, Any]] = field(default_factory=dict)
-    failures: dict[str, GoodteacherError] = field(default_factory=dict)
 
 
 class StopRequest:
@@ -77,22 +60,22 @@ def fit(
     problem: Problem,
     *,
     epochs: int,
+    tell: Sink = nobody,
     checkpoint_seconds: float | None = None,
-) -> Generator[Tick, None, list[Learner]]:
-    """Train a cohort, yielding a `Tick` a step and returning the learners that finished.
+) -> list[Learner]:
+    """Train a cohort and return the learners that finished.
 
-    A learner whose loss is not finite stops alone; the others go on. On Ctrl-C or SIGTERM the step under way is finished,
-    checkpoints are written, and `KeyboardInterrupt` is raised.
+    A learner whose loss is not finite stops alone, with its `Learner.failure`; the others go on. On Ctrl-C or SIGTERM the step
+    under way is finished, checkpoints are written, and `KeyboardInterrupt` is raised. The global generators of random numbers
+    are as they were, afterwards.
 
     Args:
         learners: all at the same step (0, or that of their checkpoints).
         loader: the shared batches.
         problem: for validation.
         epochs: of the main training; epochs of initialisation that the learners have come before them.
+        tell: receives a ``step`` after each step, and before it an ``epoch``, ``alarm`` or ``failed`` of a learner.
         checkpoint_seconds: between checkpoints; `CHECKPOINT_SECONDS` by default.
-
-    Yields:
-        One tick a step.
 
     Returns:
         The learners that finished.
@@ -102,27 +85,30 @@ def fit(
         KeyboardInterrupt: after checkpoints are written.
     """
     _check_cohort(learners, loader)
-    initial = learners[0].initial_epochs * loader.steps_per_epoch
-    steps = initial + epochs * loader.steps_per_epoch
+    per_epoch = loader.steps_per_epoch
+    initial = learners[0].initial_epochs * per_epoch
+    steps = initial + epochs * per_epoch
     alive = list(learners)
     between = CHECKPOINT_SECONDS if checkpoint_seconds is None else checkpoint_seconds
     saved_at = time.monotonic()
-    with orderly_stop() as stop:
+    with undisturbed(learners[0].device), orderly_stop() as stop:
         for step in range(alive[0].step, steps):
             batch = loader.batch(step)
             answers = answer_all([(x.teacher, x.needs.teacher) for x in alive if x.teacher is not None], batch)
-            failures: dict[str, GoodteacherError] = {}
-            events: dict[str, dict[str, Any]] = {}
             for learner in alive:
-                progress = _progress(step, initial, loader.steps_per_epoch, epochs, learner)
+                progress = _progress(step, initial, per_epoch, epochs, learner)
                 try:
                     learner.train_step(batch, answers.get(id(learner.teacher)), progress)
-                    if (step + 1) % loader.steps_per_epoch == 0:
-                        events[learner.name] = learner.end_epoch(problem, loader, epochs)
+                    if (step + 1) % per_epoch == 0:
+                        record = learner.end_epoch(problem, loader, epochs)
+                        tell(Event("epoch", learner.name, "", step + 1, steps, record))
+                        if "alarm" in record:
+                            tell(Event("alarm", learner.name, record["alarm"]))
                 except TrainingError as error:
-                    failures[learner.name] = error
-            alive = [x for x in alive if x.name not in failures]
-            yield Tick(step + 1, steps, events, failures)
+                    learner.failure = error
+                    tell(Event("failed", learner.name, str(error), step + 1, steps))
+            alive = [x for x in alive if x.failure is None]
+            tell(Event("step", done=step + 1, total=steps))
             if stop.requested or (time.monotonic() - saved_at > between and step + 1 < steps):
                 for learner in alive:
                     learner.save()

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from goodteacher.train.recipe import Recipe
+from goodteacher.train.recipe import Recipe, cycle_ends
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
@@ -40,26 +40,6 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
         # The drop comes with the first step after the milestone: from epoch 151 for 150 of 240, as RepDistiller has it.
         return recipe.lr * recipe.decay ** sum(done >= m for m in recipe.milestones)
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * (done - recipe.warmup) / (1 - recipe.warmup)))
-
-
-def cycle_ends(epochs: int, cycles: int) -> tuple[int, ...]:
-    r"""Return the epochs at whose ends the cycles of a cyclic schedule end.
-
-    Each cycle takes :math:`\lceil E / M \rceil` epochs, the last what is left.
-
-    Args:
-        epochs: E.
-        cycles: M.
-
-    Returns:
-        1-based epochs, the last of them E; M of them for a validated recipe.
-
-    Example:
-        >>> cycle_ends(200, 5), cycle_ends(10, 4)
-        ((40, 80, 120, 160, 200), (3, 6, 9, 10))
-    """
-    length = math.ceil(epochs / cycles)
-    return (*range(length, epochs, length), epochs)
 
 
 def cyclic_rate(recipe: Recipe, step: int, steps: int) -> float:

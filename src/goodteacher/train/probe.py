@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from goodteacher.base.errors import check_range
+from goodteacher.base.input_spec import InputSpec
 from goodteacher.base.probability import soften
 from goodteacher.base.seeds import torch_stream
 from goodteacher.base.types import PerExample, Probabilities
 from goodteacher.data.augment import augment, normalise
 from goodteacher.data.problem import Problem, SplitName
+from goodteacher.models.adapt import see
 from goodteacher.models.taps import TappedModel
 from goodteacher.train.precision import Precision, autocast
 
@@ -56,6 +58,7 @@ def view_logits(
     seed: int = 0,
     precision: Precision = "fp32",
     device: torch.device | str = "cpu",
+    spec: InputSpec | None = None,
 ) -> Tensor | None:
     """Return a network's logits under random draws of the problem's own augmentation.
 
@@ -68,6 +71,7 @@ def view_logits(
         seed: of the draws.
         precision: of the forward pass.
         device: where the network is.
+        spec: what the network expects to see; by default what the problem makes.
 
     Returns:
         ``(V, n, C)`` float32 on the CPU, or None where the problem has no augmentation.
@@ -79,7 +83,7 @@ def view_logits(
     if problem.augment == "none":
         return None
     part = problem.split(split)
-    images = part.inputs[even_rows(len(part), limit)]
+    images = part.inputs.rows(even_rows(len(part), limit))
     mean, std = (s.to(device) for s in problem.statistics)
     tapped = TappedModel(model)
     stack = []
@@ -88,7 +92,8 @@ def view_logits(
             draws = torch_stream(seed, "probe views", view)
             answers = []
             for raw in images.split(VIEW_BATCH):
-                inputs = normalise(augment(raw.to(device), problem.augment, draws), mean, std)
+                made = normalise(augment(raw.to(device), problem.augment, draws), mean, std)
+                inputs = made if spec is None else see(made, problem.spec, spec)
                 answers.append(tapped(inputs).logits.float().cpu())
             stack.append(torch.cat(answers))
     return torch.stack(stack)
@@ -106,6 +111,7 @@ def local_lipschitz(
     limit: int = 256,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    spec: InputSpec | None = None,
 ) -> dict[str, PerExample]:
     """Return three estimates of how fast a network's probabilities change around inputs, in fp32.
 
@@ -122,6 +128,7 @@ def local_lipschitz(
         limit: most examples looked at, see `even_rows`.
         seed: of directions and starts.
         device: where the network is.
+        spec: what the network expects to see; by default what the problem makes.
 
     Returns:
         ``random``, ``pgd`` and ``jacobian``, each ``(n,)`` float32 on the CPU.
@@ -140,7 +147,8 @@ def local_lipschitz(
     with _evaluating(model), autocast(device, "fp32"):
         network = softened(model)
         for chosen in rows.split(PROBE_BATCH):
-            x = normalise(part.inputs[chosen].to(device), mean, std)
+            made = normalise(part.inputs.rows(chosen).to(device), mean, std)
+            x = made if spec is None else see(made, problem.spec, spec)
             found["random"].append(random_change(network, x, radius, directions, draws))
             found["pgd"].append(adversarial_change(network, x, radius, steps, draws))
             found["jacobian"].append(jacobian_norm(network, x, iterations, draws))

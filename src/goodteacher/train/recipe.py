@@ -94,7 +94,7 @@ class Recipe(Strict):
         schedule: ``constant``, ``cosine`` to zero, ``multistep``, or ``cyclic``: cosine to zero again and again.
         milestones: of ``multistep``: shares of training, in (0, 1), after which lr is multiplied by ``decay``.
         decay: factor at a milestone.
-        cycles: of ``cyclic``; they take whole epochs, see `optim.cycle_ends`.
+        cycles: of ``cyclic``; they take whole epochs, see `cycle_ends`.
         warmup: share of training in which lr rises linearly from zero.
         clip: largest gradient norm, or None.
         ema: decay an update of an average of the weights that is kept instead of them, or None.
@@ -163,3 +163,23 @@ class Recipe(Strict):
         if rate is not None and info.data.get("swa") is None:
             raise ValueError("needs swa, the share of training from which on it holds")
         return rate
+
+
+def cycle_ends(epochs: int, cycles: int) -> tuple[int, ...]:
+    r"""Return the epochs at whose ends the cycles of a cyclic schedule end.
+
+    Each cycle takes :math:`\lceil E / M \rceil` epochs, the last what is left.
+
+    Args:
+        epochs: E.
+        cycles: M.
+
+    Returns:
+        1-based epochs, the last of them E; M of them for a validated recipe.
+
+    Example:
+        >>> cycle_ends(200, 5), cycle_ends(10, 4)
+        ((40, 80, 120, 160, 200), (3, 6, 9, 10))
+    """
+    length = math.ceil(epochs / cycles)
+    return (*range(length, epochs, length), epochs)

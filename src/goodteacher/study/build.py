@@ -1,0 +1,231 @@
+"""The room that builds: networks, what their taps read, and losses, from specs; nobody else calls a constructor.
+
+Here the tables of models, objectives and methods meet. Whoever plans builds on the meta device, where a network has shapes and no
+numbers; whoever trains builds the same things for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from goodteacher.base.compose import Setting, build_parts, join
+from goodteacher.base.errors import ConfigError, GoodteacherError
+from goodteacher.base.types import Loss
+from goodteacher.data.facts import Facts
+from goodteacher.methods.labels import HardLabels
+from goodteacher.methods.preparation import PREPARATIONS, Prepared
+from goodteacher.methods.table import METHODS
+from goodteacher.models.custom import is_custom
+from goodteacher.models.table import build_model
+from goodteacher.models.taps import tap_shapes
+from goodteacher.objectives.student_friendly import student_named
+from goodteacher.objectives.table import OBJECTIVES
+from goodteacher.study.prepare import PreparationLoss
+from goodteacher.study.runspec import RunSpec
+
+Parts = Mapping[str, Mapping[str, Any]]
+Shapes = Mapping[str, tuple[tuple[int, ...], ...]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A network with what it answers and what its taps read.
+
+    Attributes:
+        network: trained, untrained, or on the meta device.
+        classes: it answers.
+        shapes: tap to one shape per map, without N.
+    """
+
+    network: nn.Module
+    classes: int
+    shapes: Shapes
+
+    @property
+    def is_draft(self) -> bool:
+        """Whether the network has shapes and no numbers."""
+        return any(p.is_meta for p in self.network.parameters())
+
+
+def build_network(model: Parts, classes: int, input_shape: tuple[int, ...]) -> nn.Module:
+    """Return a model of the table, or a user's own, untrained, initialised from the global generator.
+
+    Args:
+        model: one name to its options.
+        classes: C.
+        input_shape: of one example as the network sees it.
+    """
+    ((name, options),) = model.items()
+    return build_model(name, classes=classes, input_shape=input_shape, **options)
+
+
+def measure(network: nn.Module, input_shape: tuple[int, ...]) -> Measured:
+    """Return a network with its answers and taps measured on a batch of zeros; it is left as it came."""
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    classes, shapes = tap_shapes(network, torch.zeros(2, *input_shape, device=device))
+    return Measured(network, classes, shapes)
+
+
+def draft(model: Parts, classes: int, input_shape: tuple[int, ...]) -> Measured:
+    """Return a model measured at next to no cost: one of the table has no numbers in it.
+
+    A user's own may read files or look at its numbers while it is built, so it is built in full. The global generators are as
+    they were, afterwards.
+
+    Raises:
+        ConfigError: if the network cannot be built, or does not take such inputs.
+    """
+    own = any(is_custom(name) for name in model)
+    with torch.random.fork_rng(devices=[]), torch.device("cpu" if own else "meta"):
+        network = build_network(model, classes, input_shape)
+        try:
+            return measure(network, input_shape)
+        except GoodteacherError:
+            raise
+        except Exception as error:  # whatever a network of somebody else's may raise
+            raise ConfigError(
+                f"model '{next(iter(model))}'",
+                rule=f"must take inputs of shape {input_shape}",
+                received=f"{type(error).__name__}: {str(error).splitlines()[0]}",
+            ) from error
+
+
+def check_classes(measured: Measured, classes: int, model: str) -> None:
+    """Raise `ConfigError` unless a network answers a problem's classes."""
+    if measured.classes != classes:
+        raise ConfigError(
+            f"model '{model}'", rule=f"must answer the problem's {classes} classes", received=measured.classes
+        )
+
+
+def setting_of(
+    network: Measured | None,
+    teacher: Measured | None,
+    *,
+    classes: int,
+    examples: int = 0,
+    labels: Tensor | None = None,
+    student: Measured | None = None,
+) -> Setting:
+    """Return what a loss must know of a pair of networks and of the problem.
+
+    Args:
+        network: in training; None for a preparation, which has only a teacher.
+        teacher: the network that teaches, where one does.
+        classes: C.
+        examples: of the training split.
+        labels: of the training split.
+        student: that a teacher in training is made for, where its objective names one.
+    """
+    return Setting(
+        classes=classes,
+        examples=examples,
+        network_shapes=network.shapes if network else {},
+        teacher_shapes=teacher.shapes if teacher else {},
+        network=network.network if network else None,
+        teacher=teacher.network if teacher else None,
+        labels=labels,
+        student=student.network if student else None,
+        student_shapes=student.shapes if student else {},
+    )
+
+
+def student_in(objective: Parts, build: Callable[[dict[str, dict[str, Any]]], Measured]) -> Measured | None:
+    """Return the student that an objective makes its teacher for, untrained, or None for an objective that serves any.
+
+    Args:
+        objective: its parts.
+        build: makes a network from its model.
+    """
+    named = student_named({name: dict(options) for name, options in objective.items()})
+    return None if named is None else build({named[0]: named[1]})
+
+
+def build_loss(kind: str, parts: Parts, gamma: float, setting: Setting) -> Loss:
+    """Return the sum of a run's parts, with the label's cross-entropy where γ > 0.
+
+    Args:
+        kind: ``teacher`` for objectives, ``student`` for methods.
+        parts: name to options.
+        gamma: γ.
+        setting: what they must know.
+    """
+    if kind == "teacher":
+        return join(build_parts(parts, OBJECTIVES, setting))
+    if list(parts) == ["none"]:
+        return HardLabels(gamma)
+    losses = build_parts(parts, METHODS, setting)
+    return join([HardLabels(gamma), *losses] if gamma > 0 else losses)
+
+
+def build_prepared(loss: Parts, teacher: Measured, classes: int) -> Prepared:
+    """Return a teacher with the untrained addition of a preparation around it."""
+    ((name, options),) = loss.items()
+    return PREPARATIONS[name].build(teacher.network, setting_of(None, teacher, classes=classes), **options)
+
+
+def network_in_training(spec: RunSpec, facts: Facts, teacher: Measured | None) -> nn.Module:
+    """Return the untrained network of a run: its model, or its teacher with what a preparation adds to it.
+
+    Args:
+        spec: the run's.
+        facts: of its problem.
+        teacher: the network that teaches, where one does.
+    """
+    if spec.kind == "preparation":
+        assert teacher is not None, "a preparation always has its teacher"
+        return build_prepared(spec.loss, teacher, facts.classes)
+    return build_network(spec.model, facts.classes, spec.input_shape(facts))
+
+
+def loss_in_training(
+    spec: RunSpec, network: nn.Module, facts: Facts, teacher: Measured | None, labels: Tensor | None = None
+) -> Loss:
+    """Return a run's objective, method or preparation for the network it trains.
+
+    Args:
+        spec: the run's.
+        network: in training.
+        facts: of its problem; its number of examples is that of the rows the run trains on.
+        teacher: the network that teaches, where one does.
+        labels: of the rows the run trains on.
+
+    Raises:
+        ConfigError: if the network does not answer the problem's classes, or the method is undefined for this pair.
+    """
+    if isinstance(network, Prepared):
+        return PreparationLoss(network)
+    own = measure(network, spec.input_shape(facts))
+    check_classes(own, facts.classes, spec.model_name)
+    shape = facts.input_shape
+    student = None
+    if spec.kind == "teacher":
+        student = student_in(spec.loss, lambda model: measure(build_network(model, facts.classes, shape), shape))
+    setting = setting_of(
+        own, teacher, classes=facts.classes, examples=facts.examples, labels=labels, student=student
+    )  # fmt: skip
+    return build_loss(spec.kind, spec.loss, spec.gamma, setting)
+
+
+def rebuild(spec: RunSpec, facts: Facts, teacher: Callable[[], Measured]) -> nn.Module:
+    """Return a finished run's network without its numbers: its model, or what its method hands over instead.
+
+    Args:
+        spec: the run's.
+        facts: of its problem.
+        teacher: makes the network that taught it, which is asked for only where the run's network holds parts of it.
+
+    Returns:
+        A network whose state dict has the names of the run's weights.
+    """
+    if spec.kind == "preparation":
+        return network_in_training(spec, facts, teacher())
+    network = network_in_training(spec, facts, None)
+    if spec.kind == "student" and any(METHODS[part].deploys for part in spec.loss if part in METHODS):
+        return loss_in_training(spec, network, facts, teacher()).deployed(network)
+    return network
