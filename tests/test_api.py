@@ -32,6 +32,30 @@ def test_teach_rank_distil(problem, tmp_path):
     assert alone.spec.teaching is None
 
 
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A tiny problem of pictures, and a teacher with stages to read, in a store of their own."""
+    few, out = gt.load("digits", subset=6), tmp_path_factory.mktemp("pictures")
+    return few, gt.teach("resnet8", few, out=out, epochs=1, batch_size=20), out
+
+
+@pytest.mark.parametrize("method", ["ft", "hsakd", "ft + kd", "kd + at"])
+def test_a_method_hands_over_its_student_whatever_is_prepared_first(pictures, method):
+    few, teacher, out = pictures
+    run = gt.distill("resnet8", few, teacher, method=method, out=out, epochs=1, batch_size=20)
+    assert run.spec.kind == "student" and list(run.spec.loss) == method.split(" + ")
+    prepared = method.startswith(("ft", "hsakd"))
+    (source,) = run.spec.teaching.runs
+    assert (run.sibling(source).spec.kind == "preparation") == prepared and (source == teacher.id) != prepared
+    assert run.model(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+
+
+def test_a_preparation_that_fails_says_why(pictures):
+    few, teacher, out = pictures
+    with pytest.raises(TrainingError, match="not finite"):
+        gt.distill("resnet8", few, teacher, method="ft", out=out, epochs=1, batch_size=20, lr=1e30)
+
+
 def test_asking_twice_trains_once(problem, tmp_path):
     first = gt.teach(SMALL, problem, out=tmp_path, **QUICK)
     stamp = (first.path / "result.json").stat().st_mtime_ns

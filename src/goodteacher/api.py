@@ -341,7 +341,9 @@ def _spec(problem: Problem, recipe: dict[str, Any], seed: int, **arms: dict[str,
 
 def _only_run(spec: StudySpec, problem: Problem, out: str | Path, device: str, quiet: bool) -> Run:
     finished = run_study(spec, problem, out=out, device=device, page=False, quiet=quiet)
-    (run,) = finished.plan.runs
-    if run in finished.summary.failed:
-        raise TrainingError("training", rule="failed", received=finished.summary.failed[run])
+    plan, failed = finished.plan, finished.summary.failed
+    # The plan may hold more than the run that was asked for: what a method prepares on the teacher first.
+    (run,) = [cell.run for cell in plan.cells] or [run for who in plan.teachers.values() for run in who.runs]
+    if run in failed:
+        raise TrainingError("training", rule="failed", received=next(iter(failed.values())))
     return Store(out).run(run)

@@ -146,7 +146,9 @@ def teach(
     model: Annotated[str, typer.Argument(help="A model's name, or module:function.")],
     data: Data,
     objective: Annotated[str, typer.Option("--objective", help="What the teacher minimises.")] = "cross_entropy",
-    keep: Annotated[str, typer.Option("--keep", help="last, best_brier, best_nll, best_accuracy or epoch=K.")] = "last",
+    keep: Annotated[
+        str, typer.Option("--keep", help="last, half, best_brier, best_nll, best_accuracy or epoch=K.")
+    ] = "last",
     source: Annotated[
         str | None,
         typer.Option(
@@ -229,7 +231,9 @@ def distill(
     target_map: Annotated[
         str | None, typer.Option("--map", help="What is done to the teacher's outputs: temperature, ...")
     ] = None,
-    keep: Annotated[str, typer.Option("--keep", help="Of the student: last, best_brier, ...")] = "last",
+    keep: Annotated[
+        str, typer.Option("--keep", help="Of the student: last, half, best_brier, best_nll, best_accuracy or epoch=K.")
+    ] = "last",
     budget: Annotated[
         int | None, typer.Option("--budget", help="With auto: how many teachers to train; 4 by default.", min=1)
     ] = None,

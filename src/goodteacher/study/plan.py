@@ -1,4 +1,4 @@
-"""From a study to its runs, purely: countable, hashed by content, checked before anything trains."""
+"""From a study to its runs: countable, hashed by content, checked before anything trains."""
 
 from __future__ import annotations
 

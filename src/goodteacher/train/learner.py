@@ -25,6 +25,7 @@ from goodteacher.train.optim import build_optimizer, learning_rate
 from goodteacher.train.precision import Precision, autocast, lay_out
 from goodteacher.train.recipe import Recipe
 from goodteacher.train.records import Records
+from goodteacher.train.stall import stall_alarm
 
 Weights = dict[str, Tensor]
 # The guard looks at losses in groups on an accelerator: one synchronisation in 50 steps instead of one a step.
@@ -245,15 +246,9 @@ class Learner:
 
     def _stalled(self, epoch: int, accuracy: float, labels: Tensor) -> str | None:
         """Return an alarm for a network still at chance, said once, or None."""
-        chance = float(torch.bincount(labels).max()) / len(labels)
-        slack = 2 * (chance * (1 - chance) / len(labels)) ** 0.5
-        if epoch < STALL_EPOCHS or self.alarms or accuracy > chance + slack:
+        if epoch < STALL_EPOCHS or self.alarms:
             return None
-        advice = getattr(self.loss, "stall_advice", "") or "raise lr or train longer"
-        return (
-            f"{self.name} has learnt nothing: validation accuracy {accuracy:.1%} after {epoch} epochs, "
-            f"chance is {chance:.1%}; {advice}"
-        )
+        return stall_alarm(self.name, epoch, accuracy, labels, getattr(self.loss, "stall_advice", ""))
 
     def state(self) -> dict[str, Any]:
         """Return everything needed to go on bit-identically."""
