@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
 import goodteacher as gt
@@ -124,6 +126,24 @@ def test_unknown_recipe_keys_and_devices(problem, tmp_path):
         gt.teach(SMALL, problem, out=tmp_path, epoch=2)
     with pytest.raises(ConfigError, match="device"):
         gt.teach(SMALL, problem, out=tmp_path, device="tpu", **QUICK)
+
+
+STUDY = {"name": "still", "problem": "digits", "recipe": QUICK, "teachers": {"ce": {"model": SMALL}}, "seeds": 1}
+
+
+def test_a_library_call_draws_nothing_and_writes_no_page(problem, tmp_path, capsys):
+    finished = gt.run_study(STUDY, problem, out=tmp_path)
+    assert capsys.readouterr() == ("", "") and not (finished.folder / "report.html").exists()
+
+
+def test_progress_and_page_are_there_when_asked_for(problem, tmp_path, capsys):
+    console = Console(file=io.StringIO(), width=150)
+    finished = gt.run_study(STUDY, problem, out=tmp_path, console=console, page=True)
+    assert "ce/0: 2 epochs of" in console.file.getvalue() and (finished.folder / "report.html").exists()
+    gt.run_study(STUDY, problem, out=tmp_path, console=console, quiet=True)
+    assert "finished already" not in console.file.getvalue() and capsys.readouterr().err == ""
+    gt.run_study(STUDY, problem, out=tmp_path, quiet=False)
+    assert "1 of 1 runs are finished already" in capsys.readouterr().err
 
 
 def test_losses_work_in_anybodys_loop():

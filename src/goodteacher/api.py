@@ -90,9 +90,9 @@ def run_study(
     device: str = "auto",
     engine: str = "local",
     workers: int = 2,
-    page: bool = True,
+    page: bool = False,
     console: Console | None = None,
-    quiet: bool = False,
+    quiet: bool | None = None,
 ) -> Finished:
     """Run a study: plan it, train what is not finished, write its page.
 
@@ -104,8 +104,8 @@ def run_study(
         engine: ``local``, ``processes`` or ``ray``.
         workers: of the engines that have any.
         page: whether to write ``report.html``.
-        console: where progress is shown.
-        quiet: show alarms and failures only.
+        console: where progress is shown; standard error if none is given.
+        quiet: show alarms and failures only; by default unless a console is given.
 
     Returns:
         What was done; ``.results`` has the tables.
@@ -118,7 +118,8 @@ def run_study(
     store = Store(out)
     plan = plan_study(spec, facts_of(data), finished_teachers(spec, store))
     news = execute(plan, data, store, device=pick_device(device), engine=engine, workers=workers)
-    summary = follow(news, console or Console(stderr=True), quiet=quiet)
+    silent = console is None if quiet is None else quiet
+    summary = follow(news, console or Console(stderr=True), quiet=silent)
     finished = Finished(plan, summary, store.study_folder(spec.name))
     if page and len(summary.failed) < len(plan.runs):
         write_page(finished.results)
@@ -340,7 +341,7 @@ def _spec(problem: Problem, recipe: dict[str, Any], seed: int, **arms: dict[str,
 
 
 def _only_run(spec: StudySpec, problem: Problem, out: str | Path, device: str, quiet: bool) -> Run:
-    finished = run_study(spec, problem, out=out, device=device, page=False, quiet=quiet)
+    finished = run_study(spec, problem, out=out, device=device, quiet=quiet)
     plan, failed = finished.plan, finished.summary.failed
     # The plan may hold more than the run that was asked for: what a method prepares on the teacher first.
     (run,) = [cell.run for cell in plan.cells] or [run for who in plan.teachers.values() for run in who.runs]

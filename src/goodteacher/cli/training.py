@@ -45,7 +45,9 @@ def _execute(study: Any, *, out: Path, device: str, engine: str, workers: int, q
     from goodteacher.api import run_study
 
     place, engine = begin(device, engine)
-    finished = run_study(study, out=out, device=place, engine=engine, workers=workers, console=console(), quiet=quiet)
+    finished = run_study(
+        study, out=out, device=place, engine=engine, workers=workers, page=True, console=console(), quiet=quiet
+    )
     show_results([finished.folder], as_json=as_json, failed=finished.summary.failed)
     if finished.summary.failed:
         raise typer.Exit(1)
@@ -73,7 +75,9 @@ def demo(
         screen.print(
             f"{study.name}: {len(study.teachers)} teachers, {len(study.students)} students, {len(study.seed_list)} seeds"
         )
-        finished = run_study(study, out=out, device=place, engine=engine, workers=workers, console=screen, quiet=quiet)
+        finished = run_study(
+            study, out=out, device=place, engine=engine, workers=workers, page=True, console=screen, quiet=quiet
+        )
         folders.append(finished.folder)
         failed |= finished.summary.failed
     show_results(folders, as_json=as_json, failed=failed)
@@ -264,7 +268,7 @@ def distill(
         place, engine = begin(device, engine)
         choice = choose_teacher(
             candidate or student, values, budget=budget or 4, out=out, device=place, engine=engine, workers=workers,
-            console=console(), quiet=quiet,
+            page=True, console=console(), quiet=quiet,
         )  # fmt: skip
         values = choice.study
     else:
