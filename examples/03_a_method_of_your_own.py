@@ -41,7 +41,7 @@ def main() -> None:
     }
     study["students"]["both"] = study["students"].pop("centred_cosine + kd")
     with tempfile.TemporaryDirectory() as out:
-        for row in gt.run_study(study, out=out, quiet=True).results.students:
+        for row in gt.run_study(study, out=out).results.students:
             print(f"{row.student:16} {row.accuracy.mean:.1%} (n = {row.accuracy.n})")
     del METHODS["centred_cosine"]
 

@@ -49,7 +49,7 @@ def digits_study(tmp_path_factory):
         },
         "seeds": 3,
     }
-    return run_study(study, digits_problem(), out=tmp_path_factory.mktemp("digits"), device="cpu", quiet=True)
+    return run_study(study, digits_problem(), out=tmp_path_factory.mktemp("digits"), device="cpu")
 
 
 @pytest.fixture(scope="session")
@@ -67,4 +67,4 @@ def gaussian_study(tmp_path_factory):
         "seeds": 2,
     }
     problem = gaussian_problem(train=600, validation=200, test=300)
-    return run_study(study, problem, out=tmp_path_factory.mktemp("gaussian"), device="cpu", quiet=True)
+    return run_study(study, problem, out=tmp_path_factory.mktemp("gaussian"), device="cpu")

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
 import goodteacher as gt
@@ -30,6 +32,30 @@ def test_teach_rank_distil(problem, tmp_path):
     assert student.spec.teaching.runs == (good.id,)
     alone = gt.distill(SMALL, problem, None, method="none", out=tmp_path, **QUICK)
     assert alone.spec.teaching is None
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A tiny problem of pictures, and a teacher with stages to read, in a store of their own."""
+    few, out = gt.load("digits", subset=6), tmp_path_factory.mktemp("pictures")
+    return few, gt.teach("resnet8", few, out=out, epochs=1, batch_size=20), out
+
+
+@pytest.mark.parametrize("method", ["ft", "hsakd", "ft + kd", "kd + at"])
+def test_a_method_hands_over_its_student_whatever_is_prepared_first(pictures, method):
+    few, teacher, out = pictures
+    run = gt.distill("resnet8", few, teacher, method=method, out=out, epochs=1, batch_size=20)
+    assert run.spec.kind == "student" and list(run.spec.loss) == method.split(" + ")
+    prepared = method.startswith(("ft", "hsakd"))
+    (source,) = run.spec.teaching.runs
+    assert (run.sibling(source).spec.kind == "preparation") == prepared and (source == teacher.id) != prepared
+    assert run.model(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+
+
+def test_a_preparation_that_fails_says_why(pictures):
+    few, teacher, out = pictures
+    with pytest.raises(TrainingError, match="not finite"):
+        gt.distill("resnet8", few, teacher, method="ft", out=out, epochs=1, batch_size=20, lr=1e30)
 
 
 def test_asking_twice_trains_once(problem, tmp_path):
@@ -100,6 +126,24 @@ def test_unknown_recipe_keys_and_devices(problem, tmp_path):
         gt.teach(SMALL, problem, out=tmp_path, epoch=2)
     with pytest.raises(ConfigError, match="device"):
         gt.teach(SMALL, problem, out=tmp_path, device="tpu", **QUICK)
+
+
+STUDY = {"name": "still", "problem": "digits", "recipe": QUICK, "teachers": {"ce": {"model": SMALL}}, "seeds": 1}
+
+
+def test_a_library_call_draws_nothing_and_writes_no_page(problem, tmp_path, capsys):
+    finished = gt.run_study(STUDY, problem, out=tmp_path)
+    assert capsys.readouterr() == ("", "") and not (finished.folder / "report.html").exists()
+
+
+def test_progress_and_page_are_there_when_asked_for(problem, tmp_path, capsys):
+    console = Console(file=io.StringIO(), width=150)
+    finished = gt.run_study(STUDY, problem, out=tmp_path, console=console, page=True)
+    assert "ce/0: 2 epochs of" in console.file.getvalue() and (finished.folder / "report.html").exists()
+    gt.run_study(STUDY, problem, out=tmp_path, console=console, quiet=True)
+    assert "finished already" not in console.file.getvalue() and capsys.readouterr().err == ""
+    gt.run_study(STUDY, problem, out=tmp_path, quiet=False)
+    assert "1 of 1 runs are finished already" in capsys.readouterr().err
 
 
 def test_losses_work_in_anybodys_loop():

@@ -37,7 +37,7 @@ def test_a_budget_goes_round_the_models_objective_by_objective():
 @pytest.fixture(scope="module")
 def chosen(tmp_path_factory):
     out, problem = tmp_path_factory.mktemp("auto"), digits_problem()
-    return choose_teacher({"mlp": {"widths": [16]}}, STUDY, problem, budget=2, out=out, quiet=True), out, problem
+    return choose_teacher({"mlp": {"widths": [16]}}, STUDY, problem, budget=2, out=out), out, problem
 
 
 def test_checkpoints_are_candidates_and_the_pick_is_the_best_of_them(chosen):
@@ -49,7 +49,7 @@ def test_checkpoints_are_candidates_and_the_pick_is_the_best_of_them(chosen):
 
 def test_the_student_learns_from_the_pick_and_the_page_says_what_was_tried(chosen):
     choice, out, problem = chosen
-    finished = run_study(choice.study, problem, out=out, quiet=True)
+    finished = run_study(choice.study, problem, out=out, page=True)
     picked = finished.plan.teachers["picked", 0]
     assert set(picked.runs) <= set(finished.summary.reused) and list(picked.target_map) == [choice.map]
     page = (finished.folder / "report.html").read_text()
@@ -63,5 +63,5 @@ def test_validation_alone_decides(chosen, tmp_path):
     choice, _, problem = chosen
     part = problem.test
     shuffled = dataclasses.replace(problem, test=part.with_labels(part.labels[torch.arange(len(part)).flip(0)], None))
-    again = choose_teacher({"mlp": {"widths": [16]}}, STUDY, shuffled, budget=2, out=tmp_path, quiet=True)
+    again = choose_teacher({"mlp": {"widths": [16]}}, STUDY, shuffled, budget=2, out=tmp_path)
     assert (again.arm, again.map, again.sure) == (choice.arm, choice.map, choice.sure)

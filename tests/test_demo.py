@@ -16,6 +16,6 @@ def test_the_demo_plans_what_it_promises():
 
 def test_the_demo_runs_small(tmp_path):
     study = demo.digits(2).model_copy(update={"recipe": demo.digits().recipe.model_copy(update={"epochs": 2})})
-    finished = run_study(study, out=tmp_path, quiet=True)
+    finished = run_study(study, out=tmp_path, page=True)
     assert finished.summary.failed == {} and (finished.folder / "report.html").exists()
     assert {row.teacher for row in finished.results.students} == {None, *demo.TEACHERS}

@@ -91,9 +91,9 @@ def run_study(
     device: str = "auto",
     engine: str = "local",
     workers: int = 2,
-    page: bool = True,
+    page: bool = False,
     console: Console | None = None,
-    quiet: bool = False,
+    quiet: bool | None = None,
 ) -> Finished:
     """Run a study: plan it, train what is not finished, write its page.
 
@@ -105,8 +105,8 @@ def run_study(
         engine: ``local``, ``processes`` or ``ray``.
         workers: of the engines that have any.
         page: whether to write ``report.html``.
-        console: where progress is shown.
-        quiet: show alarms and failures only.
+        console: where progress is shown; standard error if none is given.
+        quiet: show alarms and failures only; by default unless a console is given.
 
     Returns:
         What was done; ``.results`` has the tables.
@@ -119,7 +119,8 @@ def run_study(
     store = Store(out)
     plan = plan_study(spec, facts_of(data), finished_teachers(spec, store))
     place = pick_device(device)
-    with shown(console, quiet=quiet) as tell:
+    silent = console is None if quiet is None else quiet
+    with shown(console or Console(stderr=True), quiet=silent) as tell:
         summary = execute(plan, data, store, device=place, engine=engine, workers=workers, tell=tell)
     finished = Finished(plan, summary, store.study_folder(spec.name))
     if page and len(summary.failed) < len(plan.runs):
@@ -343,8 +344,10 @@ def _spec(problem: Problem, recipe: dict[str, Any], seed: int, **arms: dict[str,
 
 
 def _only_run(spec: StudySpec, problem: Problem, out: str | Path, device: str, quiet: bool) -> Run:
-    finished = run_study(spec, problem, out=out, device=device, page=False, quiet=quiet)
-    (run,) = finished.plan.runs
-    if run in finished.summary.failed:
-        raise TrainingError("training", rule="failed", received=finished.summary.failed[run])
+    finished = run_study(spec, problem, out=out, device=device, quiet=quiet)
+    plan, failed = finished.plan, finished.summary.failed
+    # The plan may hold more than the run that was asked for: what a method prepares on the teacher first.
+    (run,) = [cell.run for cell in plan.cells] or [run for who in plan.teachers.values() for run in who.runs]
+    if run in failed:
+        raise TrainingError("training", rule="failed", received=next(iter(failed.values())))
     return Store(out).run(run)

@@ -57,7 +57,7 @@ class Choice:
         sure: share of resamples of validation examples in which the pick has the best score.
         maps: each map tried to the pick's Brier score with it, fitted and scored on different examples.
         study: the distillation's study, with the picked teacher in it.
-        folder: of the candidates' study, whose page ranks them.
+        folder: of the candidates' study, whose results rank them.
     """
 
     arm: str
@@ -103,8 +103,9 @@ def choose_teacher(
     device: str = "auto",
     engine: str = "local",
     workers: int = 2,
+    page: bool = False,
     console: Console | None = None,
-    quiet: bool = False,
+    quiet: bool | None = None,
 ) -> Choice:
     """Train candidate teachers, and pick one with its checkpoint and its target map from validation alone.
 
@@ -121,8 +122,9 @@ def choose_teacher(
         device: as in `run_study`.
         engine: as in `run_study`.
         workers: as in `run_study`.
-        console: where progress is shown.
-        quiet: show alarms and failures only.
+        page: whether to write the page of the candidates' study.
+        console: as in `run_study`.
+        quiet: as in `run_study`.
 
     Returns:
         The choice; ``run_study(choice.study)`` distils.
@@ -137,8 +139,9 @@ def choose_teacher(
     candidates = parse_study({**plain, "name": f"candidates-{study.get('name', 'study')}", "teachers": arms})
     data = problem if problem is not None else load_problem(candidates)
     finished = run_study(
-        candidates, data, out=out, device=device, engine=engine, workers=workers, console=console, quiet=quiet
-    )
+        candidates, data, out=out, device=device, engine=engine, workers=workers, page=page, console=console,
+        quiet=quiet,
+    )  # fmt: skip
     results = finished.results
     ranked = rank_candidates(results.candidates, by=by)
     pick = ranked[0].name

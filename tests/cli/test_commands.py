@@ -173,6 +173,10 @@ def test_teach_then_distil(call):
         (("teach", "mlp", "--data", "digits", "--set", "problem.nois=0.1"), "did you mean 'noise'"),
         (("teach", "mlp", "--data", "digits", "--engine", "thread"), "engine"),
         (("teach", "mlp", "--data", "digits", "--keep", "best"), "best_brier"),
+        (
+            ("teach", "mlp", "--data", "digits", "--with", "snapshots=99"),
+            "key 'teachers.cross_entropy.snapshots': must be at most the 60 epochs of the recipe, got 99",
+        ),
         (("teach", "mlp", "--data", "digits", "--device", "tpu"), "device"),
         (("teach", "mlp", "--data", "cifar10", "--root", "nowhere"), "goodteacher fetch cifar10"),
         (("distill", "mlp", "--data", "digits", "--teacher", "mlp", "--method", "dkdd"), "method"),
@@ -188,6 +192,12 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(call, words, message):
     code, _, err = call(*words)
     assert code == 2
     assert message in err and len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["teach", "distill"])
+def test_help_names_every_rule_of_a_checkpoint(call, command):
+    code, out, _ = call(command, "--help")
+    assert code == 0 and "last, half, best_brier, best_nll, best_accuracy or epoch=K." in " ".join(out.split())
 
 
 @pytest.mark.parametrize("spoil", ["labels", "nan", "classes", "truncated", "empty"])

@@ -88,8 +88,9 @@ def test_a_note_goes_with_the_data_and_changes_nothing_else():
         ("gaussian", {**SMALL, "pair": [0, 1], "merge": {}}, "pair and merge: cannot both be given"),
         ("gaussian", {**SMALL, "pair": "ab"}, "pair: must be a list of two classes, got 'ab'"),
         ("gaussian", {**SMALL, "pair": [0, 1, 2]}, "pair: must be a list of two classes"),
-        ("gaussian", {**SMALL, "noise": 2}, "rate: must be a number"),
-        ("gaussian", {**SMALL, "subset": 0}, "per_class: must be a whole number"),
+        ("gaussian", {**SMALL, "noise": 2}, "noise: must be a number in \\[0, 1\\], got 2"),
+        ("gaussian", {**SMALL, "subset": 0}, "subset: must be a whole number of at least 1, got 0"),
+        ("digits", {"subset": True}, "subset: must be a whole number of at least 1, got True"),
     ],
 )
 def test_errors(name, options, message):

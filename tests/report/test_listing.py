@@ -8,6 +8,7 @@ from goodteacher.models.table import MODELS
 from goodteacher.objectives.table import OBJECTIVES
 from goodteacher.report.listing import KINDS, listing
 from goodteacher.study.run import Run
+from goodteacher.train.recipe import Recipe
 
 
 @pytest.mark.parametrize(
@@ -43,8 +44,13 @@ def test_models_have_their_published_size():
     assert row("models", "resnet20", "stages") == "3"
 
 
-def test_recipes():
-    assert row("recipes", "demo", "command") == "goodteacher demo"
+def test_recipes_are_their_keys_with_defaults_and_meaning():
+    assert [row[0] for row in listing("recipes").rows] == list(Recipe.model_fields)
+    assert row("recipes", "lr", "default") == "0.1" and row("recipes", "ema", "default") == "None"
+    assert row("recipes", "milestones", "default") == "0.625, 0.75, 0.875"
+    assert row("recipes", "epochs", "meaning") == "passes over the training split."
+    assert row("recipes", "swa", "meaning").endswith("batch normalisation estimated anew; or None.")
+    assert "goodteacher demo" in listing("recipes").note
 
 
 def test_runs_of_a_store(digits_study, tmp_path):

@@ -98,7 +98,7 @@ def test_ray_gives_the_same_weights(problem, tmp_path):
 
 def test_a_failed_run_fails_its_students_and_nobody_else(problem, tmp_path):
     teachers = {**STUDY["teachers"], "wild": {"model": "mlp", "recipe": {"lr": 1e30}}}
-    finished = run_study({**STUDY, "teachers": teachers, "seeds": 1}, problem, out=tmp_path, quiet=True)
+    finished = run_study({**STUDY, "teachers": teachers, "seeds": 1}, problem, out=tmp_path, page=True)
     reasons = {finished.plan.names[run]: why for run, why in finished.summary.failed.items()}
     assert set(reasons) == {"wild/0", "kd < wild/0"}
     assert "not finite" in reasons["wild/0"] and "its teacher failed" in reasons["kd < wild/0"]

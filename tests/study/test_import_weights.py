@@ -9,6 +9,7 @@ import goodteacher as gt
 from goodteacher.base.errors import DataError
 from goodteacher.base.seeds import seeded
 from goodteacher.models.table import build_model
+from goodteacher.report.listing import listing
 from goodteacher.study.import_weights import register
 from goodteacher.study.store import Store
 from goodteacher.train.infer import predict
@@ -37,6 +38,7 @@ def test_another_toolkits_file_ranks_and_distils_like_any_run(problem, file, tmp
     assert register("resnet8", path, problem, Store(tmp_path / "runs")).id == run.id
     trained = gt.teach({"mlp": {"widths": [16]}}, problem, out=tmp_path / "runs", epochs=8, batch_size=64)
     assert gt.rank({"file": run, "trained": trained})[0].name == "trained"
+    assert (run.id, "0") in {(row[0], row[5]) for row in listing("runs", out=tmp_path / "runs").rows}
     student = gt.distill({"mlp": {"widths": [8]}}, problem, run, out=tmp_path / "runs", epochs=1)
     assert student.spec.teaching.runs == (run.id,)
 

@@ -87,7 +87,7 @@ def finished(problem, tmp_path_factory):
         "ensemble": {"ensemble": ["plain", "ema"]},
         "weighted": {"ensemble": {"of": ["plain", "swa"], "weights": "validation"}, "map": "temperature"},
     }
-    done = run_study(study(teachers), problem, out=tmp_path_factory.mktemp("procedures"), quiet=True)
+    done = run_study(study(teachers), problem, out=tmp_path_factory.mktemp("procedures"), page=True)
     assert done.summary.failed == {}
     return done
 

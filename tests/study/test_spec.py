@@ -26,7 +26,10 @@ def changed(**changes):
         (changed(recipe={"epoch": 1}), r"key 'recipe\.epoch'.*did you mean 'epochs'"),
         (changed(teachers={"ce": {"modle": "mlp"}}), r"teachers\.ce\.modle.*did you mean 'model'"),
         (changed(teachers={"ce": {}}), "one of model, table, run or ensemble"),
-        (changed(teachers={"ce": {"model": "mlp", "keep": "best"}}), "best_brier"),
+        (
+            changed(teachers={"ce": {"model": "mlp", "keep": "best"}}),
+            "best_brier, best_nll, best_accuracy, half or epoch=K",
+        ),
         (changed(teachers={"a b": {"model": "mlp"}}), "letters"),
         (changed(students={"kd": {"model": "mlp", "taught_by": ["cee"]}}), "did you mean 'ce'"),
         (changed(seeds=0), "seeds"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from goodteacher.base.errors import ConfigError
+from goodteacher.study.spec import StudySpec
 from goodteacher.train.recipe import Recipe, validate
 
 
@@ -52,6 +53,21 @@ def test_options_that_fit_together_are_taken():
     validate(Recipe, {"swa": 0.5, "swa_lr": 0.05, "mixup": 0.2, "cutmix": 1}, "recipe")
     validate(Recipe, {"schedule": "cyclic", "epochs": 10, "cycles": 4}, "recipe")
     assert validate(Recipe, {"schedule": "cosine", "epochs": 2}, "recipe").cycles == 5  # of no account without cycles
+
+
+def test_a_rule_of_the_whole_names_no_key_and_repeats_nothing():
+    with pytest.raises(ConfigError) as found:
+        validate(StudySpec, {"problem": "digits", "students": {"kd": {"model": "mlp", "taught_by": ["ce"]}}}, "")
+    assert str(found.value).startswith("study: student 'kd' is taught by 'ce', which is no teacher here; ")
+    assert "got" not in str(found.value)
+
+
+def test_a_long_value_is_not_repeated_and_a_short_one_is():
+    with pytest.raises(ConfigError) as found:
+        validate(Recipe, {"lr": "fast" * 50}, "recipe")
+    assert "recipe.lr" in str(found.value) and "fast" not in str(found.value)
+    with pytest.raises(ConfigError, match="got 'fast'"):
+        validate(Recipe, {"lr": "fast"}, "recipe")
 
 
 def test_text_from_yaml_is_read_as_a_number():

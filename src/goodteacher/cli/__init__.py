@@ -1,4 +1,4 @@
-"""The command line: the only place that parses arguments and prints. Heavy packages are imported inside the commands."""
+"""The command line: arguments, exit codes, a sentence for a user's mistake. Heavy packages are imported inside the commands."""
 
 from __future__ import annotations
 

@@ -45,7 +45,9 @@ def _execute(study: Any, *, out: Path, device: str, engine: str, workers: int, q
     from goodteacher.api import run_study
 
     place, engine = begin(device, engine)
-    finished = run_study(study, out=out, device=place, engine=engine, workers=workers, console=console(), quiet=quiet)
+    finished = run_study(
+        study, out=out, device=place, engine=engine, workers=workers, page=True, console=console(), quiet=quiet
+    )
     show_results([finished.folder], as_json=as_json, failed=finished.summary.failed)
     if finished.summary.failed:
         raise typer.Exit(1)
@@ -73,7 +75,9 @@ def demo(
         screen.print(
             f"{study.name}: {len(study.teachers)} teachers, {len(study.students)} students, {len(study.seed_list)} seeds"
         )
-        finished = run_study(study, out=out, device=place, engine=engine, workers=workers, console=screen, quiet=quiet)
+        finished = run_study(
+            study, out=out, device=place, engine=engine, workers=workers, page=True, console=screen, quiet=quiet
+        )
         folders.append(finished.folder)
         failed |= finished.summary.failed
     show_results(folders, as_json=as_json, failed=failed)
@@ -146,7 +150,9 @@ def teach(
     model: Annotated[str, typer.Argument(help="A model's name, or module:function.")],
     data: Data,
     objective: Annotated[str, typer.Option("--objective", help="What the teacher minimises.")] = "cross_entropy",
-    keep: Annotated[str, typer.Option("--keep", help="last, best_brier, best_nll, best_accuracy or epoch=K.")] = "last",
+    keep: Annotated[
+        str, typer.Option("--keep", help="last, half, best_brier, best_nll, best_accuracy or epoch=K.")
+    ] = "last",
     source: Annotated[
         str | None,
         typer.Option(
@@ -229,7 +235,9 @@ def distill(
     target_map: Annotated[
         str | None, typer.Option("--map", help="What is done to the teacher's outputs: temperature, ...")
     ] = None,
-    keep: Annotated[str, typer.Option("--keep", help="Of the student: last, best_brier, ...")] = "last",
+    keep: Annotated[
+        str, typer.Option("--keep", help="Of the student: last, half, best_brier, best_nll, best_accuracy or epoch=K.")
+    ] = "last",
     budget: Annotated[
         int | None, typer.Option("--budget", help="With auto: how many teachers to train; 4 by default.", min=1)
     ] = None,
@@ -260,7 +268,7 @@ def distill(
         place, engine = begin(device, engine)
         choice = choose_teacher(
             candidate or student, values, budget=budget or 4, out=out, device=place, engine=engine, workers=workers,
-            console=console(), quiet=quiet,
+            page=True, console=console(), quiet=quiet,
         )  # fmt: skip
         values = choice.study
     else:

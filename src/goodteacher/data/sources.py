@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from goodteacher.base.errors import ConfigError, suggest
+from goodteacher.base.errors import ConfigError, check_range, suggest
 from goodteacher.data.arrays import npz_problem
 from goodteacher.data.cifar import cifar_problem
 from goodteacher.data.digits import digits_problem
@@ -88,6 +88,10 @@ def load(
             raise ConfigError(f"option '{option}' of '{name}'", rule="must be a known option", remedy=remedy)
     if name == "npz" and "path" not in options:
         raise ConfigError("option 'path' of 'npz'", rule="is required", remedy="or give the file itself as the name")
+    if subset is not None and (not isinstance(subset, int) or isinstance(subset, bool) or subset < 1):
+        raise ConfigError("subset", rule="must be a whole number of at least 1", received=repr(subset))
+    if noise is not None:
+        check_range("noise", noise, low=0, high=1)
     problem = build(**fixed, **options)
     seed = options.get("seed", 0)
     if pair is not None and merge is not None:

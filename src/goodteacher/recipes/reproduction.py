@@ -92,7 +92,7 @@ class Order:
         """
         finished = run_study(
             study, problem, out=self.out, device=self.device, engine=self.engine, workers=self.workers,
-            console=self.console, quiet=self.quiet,
+            page=True, console=self.console, quiet=self.quiet,
         )  # fmt: skip
         failed = finished.summary.failed
         if whole and failed:

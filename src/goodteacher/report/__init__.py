@@ -1,1 +1,1 @@
-"""Terminal tables, figures and the page: the only importer of a plotting library."""
+"""What people see of studies, findings and single runs: tables, figures, pages, progress, lists of names."""

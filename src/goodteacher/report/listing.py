@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,9 @@ from goodteacher.study.build import draft
 from goodteacher.study.run import Run
 from goodteacher.study.store import Store
 from goodteacher.study.trial import Trial
+from goodteacher.train.recipe import Recipe
 
 KINDS = ("models", "objectives", "methods", "maps", "data", "recipes", "runs", "taps")
-RECIPES = (("demo", "digits and Gaussians, offline, minutes", "goodteacher demo"),)
 
 
 def listing(what: str, model: str | None = None, out: Path = Path("goodteacher-runs")) -> Grid:
@@ -63,7 +64,11 @@ def listing(what: str, model: str | None = None, out: Path = Path("goodteacher-r
         note = "A path of an .npz file or of a folder is a name too. All take subset, pair, merge and noise."
         return Grid("Problems", ("name", "what", "options"), sources, note)
     if what == "recipes":
-        return Grid("Recipes", ("recipe", "what", "command"), RECIPES)
+        note = (
+            "In a study file under recipe, for all arms or for one; --set recipe.lr=0.05 on the command line; gt.teach(..., "
+            "lr=0.05) in Python. Studies that come with the package: goodteacher demo, and goodteacher reproduce --list."
+        )
+        return Grid("Keys of a recipe", ("key", "default", "meaning"), _recipe_keys(), note)
     if what == "runs":
         return _runs(out)
     return _taps(model)
@@ -82,7 +87,7 @@ def _runs(out: Path) -> Grid:
                 spec.model_name,
                 " + ".join(spec.loss),
                 run.facts.name,
-                str(spec.recipe["epochs"]),
+                str(spec.recipe.get("epochs", 0)),
                 str(spec.seed),
                 ", ".join(spec.teaching.runs) if spec.teaching else "-",
                 "-" if accuracy is None else f"{100 * accuracy:.1f}",
@@ -90,7 +95,12 @@ def _runs(out: Path) -> Grid:
         )
     # Teachers before students, what differs by its seed alone side by side.
     rows.sort(key=lambda row: (row[1] != "teacher", row[4], row[2], row[3], int(row[5]), int(row[6])))
-    return Grid(f"Finished runs in {out}", columns, tuple(rows), "accuracy: on validation, of the checkpoint kept")
+    return Grid(
+        f"Finished runs in {out}",
+        columns,
+        tuple(rows),
+        "accuracy: on validation, of the checkpoint kept; epochs: 0 for what was trained elsewhere",
+    )
 
 
 def _models() -> Grid:
@@ -103,6 +113,20 @@ def _models() -> Grid:
         rows.append((name, f"{parameters:,}", row.inputs, str(len(taps.stages)), _options(row.build), row.source))
     note = "Parameters for 100 classes of 32x32 pictures (224x224 for ImageNet forms). module:function names one of your own."
     return Grid("Models", ("model", "parameters", "inputs", "stages", "options", "source"), tuple(rows), note)
+
+
+def _recipe_keys() -> tuple[tuple[str, str, str], ...]:
+    """Return the fields of a recipe with their defaults, and their meaning as its docstring has it."""
+    entries = inspect.getdoc(Recipe) or ""
+    meanings = dict(re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", entries, flags=re.MULTILINE))
+    return tuple(
+        (name, _plain(field.default), " ".join(meanings[name].replace("``", "").split()))
+        for name, field in Recipe.model_fields.items()
+    )
+
+
+def _plain(default: object) -> str:
+    return ", ".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
 def _losses(table: Mapping[str, LossRow]) -> tuple[tuple[str, str, str], ...]:

@@ -17,26 +17,24 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from goodteacher.base.events import Event, Sink, nobody
+from goodteacher.base.events import Event, Sink
 
 PLAIN_SECONDS = 15.0
 LOUD = ("alarm", "failed")
 
 
 @contextlib.contextmanager
-def shown(console: Console | None, *, quiet: bool = False) -> Iterator[Sink]:
+def shown(console: Console, *, quiet: bool = False) -> Iterator[Sink]:
     """Show what happens inside the block.
 
     Args:
-        console: a terminal gets bars; anything else a line every 15 seconds and one for each event; None gets nothing.
+        console: a terminal gets bars; anything else a line every 15 seconds and one for each event.
         quiet: show alarms and failures only.
 
     Yields:
         Where events go.
     """
-    if console is None:
-        yield nobody
-    elif quiet or not console.is_terminal:
+    if quiet or not console.is_terminal:
         yield _Lines(console, quiet)
     else:
         columns = (

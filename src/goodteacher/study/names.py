@@ -10,7 +10,7 @@ from goodteacher.base.input_spec import InputSpec, check_adaptable
 from goodteacher.data.facts import Facts
 from goodteacher.study.planned import Given
 from goodteacher.study.spec import ArmInputs, Named, StudySpec, TeacherSpec, arm_recipe
-from goodteacher.train.recipe import Recipe, cycle_ends
+from goodteacher.train.recipe import Recipe, broken_cycle_rule, cycle_ends
 
 Parts = dict[str, dict[str, Any]]
 
@@ -56,10 +56,14 @@ def teacher_recipe(study: StudySpec, arm: str, spec: TeacherSpec) -> tuple[Recip
         overrides["epochs"] = spec.early_stop.epochs
     if spec.filter_table is not None:
         overrides["filter_table"] = spec.filter_table
-    if spec.snapshots is not None:
-        overrides |= {"schedule": "cyclic", "cycles": spec.snapshots.cycles}
     recipe = arm_recipe(study, overrides, f"{where}.recipe")
     if spec.snapshots is not None:
+        # Checked here, for the arm says nothing of cycles that a recipe's message could name.
+        broken = broken_cycle_rule(spec.snapshots.cycles, recipe.epochs)
+        if broken:
+            raise ConfigError(f"key '{where}.snapshots'", rule=broken, received=spec.snapshots.cycles)
+        cyclic = {**overrides, "schedule": "cyclic", "cycles": spec.snapshots.cycles}
+        recipe = arm_recipe(study, cyclic, f"{where}.recipe")
         return recipe, tuple(f"epoch={k}" for k in cycle_ends(recipe.epochs, spec.snapshots.cycles))
     keep: str = spec.keep
     if spec.early_stop is not None and spec.early_stop.form == "truncate":

@@ -110,7 +110,7 @@ class TeacherSpec(Strict):
 
     model: Named | None = None
     objective: Named = "cross_entropy"
-    keep: Keep | Literal["half"] = "last"
+    keep: Keep = "last"
     map: Named | None = None
     recipe: dict[str, Any] = Field(default_factory=dict)
     table: Literal["truth", "votes"] | None = None
@@ -180,7 +180,7 @@ class StudentSpec(Strict):
     model: Named
     method: Named = "kd"
     taught_by: tuple[str, ...] | None = None
-    keep: Keep | Literal["half"] = "last"
+    keep: Keep = "last"
     recipe: dict[str, Any] = Field(default_factory=dict)
     preparation: dict[str, Any] = Field(default_factory=dict)
     route: Annotated[int, Field(ge=2)] | tuple[Annotated[int, Field(ge=1)], ...] | None = None

@@ -225,8 +225,12 @@ def _completed(stored: dict[str, Any], folder: Path, store: Store) -> dict[str, 
     Runs that are not finished are left out, for nothing says what they are.
     """
     cells = [Cell(**cell) for cell in stored["cells"]]
-    names = {run: f"{row['arm']}/{row['seed']}" for row in stored["teachers"] for run in row["runs"]}
-    names |= {cell.run: cell.name for cell in cells if cell.run not in names}
+    names: dict[str, str] = {}
+    for row in stored["teachers"]:
+        for run in row["runs"]:
+            names.setdefault(run, f"{row['arm']}/{row['seed']}")
+    for cell in cells:
+        names.setdefault(cell.run, cell.name)
     return {
         **stored,
         "study": read_json(folder / "study.json"),

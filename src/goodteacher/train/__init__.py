@@ -1,1 +1,1 @@
-"""The one training loop, and what keeps it fast, exact and interruptible."""
+"""The training loop of every study, and what keeps it fast, exact and interruptible."""

@@ -1,4 +1,4 @@
-"""The engine's training loop: a cohort of learners shares batches, and each frozen teacher runs once per batch for all of them."""
+"""The training loop of every study: a cohort of learners shares batches, and each frozen teacher runs once per batch for all."""
 
 from __future__ import annotations
 

@@ -19,6 +19,8 @@ class Strict(BaseModel):
 
 M = TypeVar("M", bound=Strict)
 
+MOST_ECHOED = 100  # characters of a wrong value that a message repeats
+
 
 def validate(kind: type[M], values: Mapping[str, Any], where: str) -> M:
     """Return a validated model, or one sentence on the first mistake.
@@ -48,8 +50,12 @@ def validate(kind: type[M], values: Mapping[str, Any], where: str) -> M:
             ) from None
         said = first["msg"].removeprefix("Value error, ")
         rule = said[:1].lower() + said[1:]
-        received = None if first["type"] == "missing" else repr(first["input"])
-        raise ConfigError(f"key '{path}'", rule=rule, received=received) from None
+        received = repr(first["input"])
+        # What is missing was not received; the whole of what a user wrote, or as much, hides the rule that it broke.
+        if first["type"] == "missing" or not first["loc"] or len(received) > MOST_ECHOED:
+            received = ""
+        what = f"key '{path}'" if path else kind.__name__.removesuffix("Spec").lower()
+        raise ConfigError(what, rule=rule, received=received or None) from None
 
 
 def _fields_at(kind: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
@@ -65,16 +71,33 @@ def _fields_at(kind: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
 
 
 def _check_keep(rule: str) -> str:
-    if rule in KEEP_RULES:
+    if rule in (*KEEP_RULES, "half"):
         return rule
     if rule.startswith("epoch=") and rule.removeprefix("epoch=").isdigit() and int(rule.removeprefix("epoch=")) > 0:
         return rule
-    raise ValueError(f"must be one of {', '.join(KEEP_RULES)} or epoch=K")
+    raise ValueError(f"must be one of {', '.join(KEEP_RULES)}, half or epoch=K")
 
 
 KEEP_RULES = ("last", "best_brier", "best_nll", "best_accuracy")
 Keep = Annotated[str, AfterValidator(_check_keep)]
-"""Which checkpoint a run keeps, always chosen on validation: a name of `KEEP_RULES`, or ``epoch=K``."""
+"""Which checkpoint a run keeps, always chosen on validation: a name of `KEEP_RULES`, ``half`` of training, or ``epoch=K``."""
+
+
+def broken_cycle_rule(cycles: int, epochs: int) -> str:
+    """Return the rule that so many cycles in so many epochs break, or nothing.
+
+    Example:
+        >>> broken_cycle_rule(4, 10), broken_cycle_rule(5, 4)
+        ('', 'must be at most the 4 epochs of the recipe')
+    """
+    if cycles > epochs:
+        return f"must be at most the {epochs} epochs of the recipe"
+    # Cycles rounded up to whole epochs may use up training before the last has begun.
+    would_do = math.ceil(epochs / math.ceil(epochs / cycles))
+    if would_do < cycles:
+        return f"must divide {epochs} epochs into so many cycles of whole epochs; {would_do} would do"
+    return ""
+
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -140,14 +163,9 @@ class Recipe(Strict):
         epochs = info.data.get("epochs")
         if info.data.get("schedule") != "cyclic" or epochs is None:
             return cycles
-        if cycles > epochs:
-            raise ValueError(f"must be at most the {epochs} epochs of the recipe")
-        # Cycles rounded up to whole epochs may use up training before the last has begun.
-        length = math.ceil(epochs / cycles)
-        if math.ceil(epochs / length) < cycles:
-            raise ValueError(
-                f"must divide {epochs} epochs into so many cycles of whole epochs; {math.ceil(epochs / length)} would do"
-            )
+        broken = broken_cycle_rule(cycles, epochs)
+        if broken:
+            raise ValueError(broken)
         return cycles
 
     @field_validator("swa")
