@@ -15,24 +15,18 @@ from torch import nn
 from goodteacher.base.errors import ConfigError, TrainingError
 from goodteacher.data.problem import Problem
 from goodteacher.data.sources import load
-from goodteacher.diagnose.candidates import candidate_of
-from goodteacher.diagnose.ranking import DEFAULT, Candidate, Evidence, Ranked, rank_candidates
+from goodteacher.diagnose.candidates import candidate_name, candidates
+from goodteacher.diagnose.ranking import DEFAULT, Ranked, rank_candidates
 from goodteacher.diagnose.results import Results
-from goodteacher.maps.table import parse_map
 from goodteacher.models.custom import hand_over
 from goodteacher.report.page import write_page
 from goodteacher.report.progress import shown
-from goodteacher.study.answers import Answers
-from goodteacher.study.execute import Summary, execute, facts_of
-from goodteacher.study.names import check_given
+from goodteacher.study.execute import Summary, execute
 from goodteacher.study.plan import plan_study
 from goodteacher.study.planned import Given, Plan
 from goodteacher.study.run import Run
 from goodteacher.study.spec import Named, StudySpec, parse_study
 from goodteacher.study.store import Store
-from goodteacher.study.teaching import Teaching
-from goodteacher.study.trial import canonical_map
-from goodteacher.train.infer import predict
 
 DEFAULT_OUT = "goodteacher-runs"
 
@@ -117,7 +111,7 @@ def run_study(
     spec = study if isinstance(study, StudySpec) else parse_study(study)
     data = problem if problem is not None else load_problem(spec)
     store = Store(out)
-    plan = plan_study(spec, facts_of(data), finished_teachers(spec, store))
+    plan = plan_study(spec, data.facts, finished_teachers(spec, store))
     place = pick_device(device)
     silent = console is None if quiet is None else quiet
     with shown(console or Console(stderr=True), quiet=silent) as tell:
@@ -263,64 +257,7 @@ def rank(
         groups = {name: [runs] if isinstance(runs, Run) else list(runs) for name, runs in teachers.items()}
     else:
         groups = {candidate_name(run): [run] for run in teachers}
-    return rank_candidates(candidates(groups, problem, maps=maps, device=device), by=by)
-
-
-def candidates(
-    groups: Mapping[str, Sequence[Run]],
-    problem: Problem | None = None,
-    *,
-    maps: Sequence[Named] = (),
-    device: str = "auto",
-) -> list[Candidate]:
-    """Return candidates from runs, each as it is and with each of some target maps; see `rank`."""
-    return [
-        _candidate(name if spec is None else f"{name}, {_map_name(spec)}", runs, spec, problem, device)
-        for name, runs in groups.items()
-        for spec in (None, *maps)
-    ]
-
-
-def _map_name(spec: Named) -> str:
-    return spec if isinstance(spec, str) else next(iter(spec))
-
-
-def _candidate(name: str, runs: Sequence[Run], spec: Named | None, problem: Problem | None, device: str) -> Candidate:
-    """Return a candidate from saved outputs, or from outputs computed now where they are of another problem."""
-    target_map = canonical_map(spec)
-    if problem is None or all(r.spec.problem == problem.fingerprint for r in runs):
-        seeds: dict[int, Answers] = {}
-        for run in runs:
-            seed = run.spec.seed if run.spec.seed not in seeds else len(seeds)
-            seeds[seed] = _saved(run, target_map)
-        return candidate_of(name, seeds, runs[0].targets)
-    place = pick_device(device)
-    for run in runs:
-        check_given(Given(run.spec, run.facts), run.id, facts_of(problem), "rank")
-    if parse_map(target_map).views:
-        raise ConfigError(
-            "map", rule="that averages views needs the outputs saved with a run", received=_map_name(target_map)
-        )
-    fitted = [_saved(r, target_map).map for r in runs]
-    logits = [predict(r.model.to(place), problem, "validation", device=place, spec=r.input_spec) for r in runs]
-    mapped = tuple(m(z) for m, z in zip(fitted, logits, strict=True))
-    part = problem.validation
-    evidence = Evidence(truth=part.truth, votes=part.votes, unmapped=tuple(logits) if spec is not None else ())
-    return Candidate(name, mapped, part.labels, (), evidence)
-
-
-def _saved(run: Run, target_map: dict[str, Any]) -> Answers:
-    """Return a run's answers on its own problem, under a target map."""
-    return Answers(
-        Teaching("network", (run.id,), target_map=target_map), Store(run.root), run.targets, run.spec.problem
-    )
-
-
-def candidate_name(run: Run) -> str:
-    """Return a short name of a run for a ranking."""
-    loss = " + ".join(run.spec.loss)
-    keep = "" if run.spec.keep == "last" else f", {run.spec.keep}"
-    return f"{run.spec.model_name} {loss}{keep} [{run.id[:8]}]"
+    return rank_candidates(candidates(groups, problem, maps=maps, device=pick_device(device)), by=by)
 
 
 def adopt(run: Run, store: Store) -> None:

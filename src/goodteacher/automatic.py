@@ -22,7 +22,6 @@ from goodteacher.diagnose.ranking import DEFAULT, Candidate, Ranked, rank_candid
 from goodteacher.diagnose.results import Results
 from goodteacher.diagnose.scorecard import QUANTITIES
 from goodteacher.study.cost import estimate_cost
-from goodteacher.study.execute import facts_of
 from goodteacher.study.names import named
 from goodteacher.study.plan import plan_study
 from goodteacher.study.spec import Named, StudySpec, expanded_teachers, parse_study
@@ -211,7 +210,7 @@ def _cost(candidates: StudySpec, study: Mapping[str, Any], problem: Problem, sto
     every = parse_study({
         **study, "teachers": {k: v.model_dump(exclude_unset=True) for k, v in candidates.teachers.items()}, "name": "x"
     })  # fmt: skip
-    plan = plan_study(every, facts_of(problem))
+    plan = plan_study(every, problem.facts)
     count = len({c.teacher for c in plan.cells if c.teacher})
     cost = estimate_cost(plan, problem, store, "cpu" if device == "auto" else device)
     return (

@@ -11,7 +11,6 @@ from goodteacher.data.digits import digits_problem
 from goodteacher.recipes.deviations_runs import TAUGHT, VECTORS
 from goodteacher.recipes.reproduction import Order
 from goodteacher.recipes.switching import KINDS, arms_of, switch_epochs, switching
-from goodteacher.study.execute import facts_of
 from goodteacher.study.plan import plan_study
 from goodteacher.study.runspec import RunSpec
 from goodteacher.study.spec import parse_study
@@ -39,7 +38,7 @@ def test_planned_halves_are_checkpoints_of_two_trainings_and_start_the_rest():
     arms = arms_of(replace(VECTORS, epochs=8), MLP, "a-run")
     study = parse_study({"problem": "digits", "recipe": {"epochs": 8}, "teachers": arms, "seeds": [5]})
     finished = RunSpec("teacher", {"mlp": {"widths": [4]}}, {"cross_entropy": {}}, 0.0, {}, "last", 0, "f" * 16)
-    plan = plan_study(study, facts_of(digits_problem()), {"a-run": finished})
+    plan = plan_study(study, digits_problem().facts, {"a-run": finished})
     firsts = {
         plan.runs[plan.teachers[f"{kind}-{e}", 5].runs[0]].training_id
         for e in (2, 4, 6)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from goodteacher.api import load_problem, run_study
 from goodteacher.study.cost import estimate_cost
-from goodteacher.study.execute import facts_of
 from goodteacher.study.plan import plan_study
 from goodteacher.study.spec import parse_study
 from goodteacher.study.store import Store
@@ -19,7 +18,7 @@ STUDY = {
 def test_cost_falls_to_nothing_as_runs_finish(tmp_path):
     study = parse_study(STUDY)
     problem, store = load_problem(study), Store(tmp_path)
-    plan = plan_study(study, facts_of(problem))
+    plan = plan_study(study, problem.facts)
     before = estimate_cost(plan, problem, store)
     assert (before.runs, before.reused) == (4, 0) and before.seconds > 0
     outputs = (250 + 539) * 10 * 4
@@ -34,7 +33,7 @@ def test_longer_training_costs_more(tmp_path):
     problem = load_problem(parse_study(STUDY))
 
     def cost(epochs):
-        plan = plan_study(parse_study({**STUDY, "recipe": {"epochs": epochs}}), facts_of(problem))
+        plan = plan_study(parse_study({**STUDY, "recipe": {"epochs": epochs}}), problem.facts)
         return estimate_cost(plan, problem, Store(tmp_path)).seconds
 
     assert cost(100) > 10 * cost(1)

@@ -11,7 +11,6 @@ from goodteacher.base.errors import ConfigError
 from goodteacher.data.problem import Problem
 from goodteacher.methods.table import METHODS
 from goodteacher.study import cohort
-from goodteacher.study.execute import facts_of
 from goodteacher.study.plan import plan_study
 from goodteacher.study.spec import parse_study
 from goodteacher.study.store import Store
@@ -154,7 +153,7 @@ def test_undefined_pairs_are_refused_by_the_plan(problem, teacher, student, meth
         "problem": "arrays", "teachers": {"t": {"model": teacher}}, "students": {"s": {"model": student, "method": method}},
     })  # fmt: skip
     with pytest.raises(ConfigError, match=message):
-        plan_study(study, facts_of(problem))
+        plan_study(study, problem.facts)
 
 
 def test_a_table_cannot_teach_features():
@@ -165,4 +164,4 @@ def test_a_table_cannot_teach_features():
         "problem": "gaussian", "teachers": {"p": {"table": "truth"}}, "students": {"s": {"model": "mlp", "method": "rkd"}},
     })  # fmt: skip
     with pytest.raises(ConfigError, match="reads a teacher's features"):
-        plan_study(study, facts_of(problem))
+        plan_study(study, problem.facts)

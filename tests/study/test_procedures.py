@@ -17,7 +17,6 @@ from goodteacher.data.problem import Problem
 from goodteacher.study import assemble as assembly
 from goodteacher.study import outputs as evidence
 from goodteacher.study.answers import Answers
-from goodteacher.study.execute import facts_of
 from goodteacher.study.plan import plan_study
 from goodteacher.study.spec import parse_study
 from goodteacher.study.store import Store
@@ -42,7 +41,7 @@ def study(teachers, students=STUDENT, seeds=1, **recipe):
 
 
 def planned(problem, teachers, students=STUDENT, **recipe):
-    return plan_study(parse_study(study(teachers, students, **recipe)), facts_of(problem))
+    return plan_study(parse_study(study(teachers, students, **recipe)), problem.facts)
 
 
 def teacher_of(finished, arm, problem, seed=0):

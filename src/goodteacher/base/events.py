@@ -12,8 +12,8 @@ class Event:
     """One thing that happened.
 
     Attributes:
-        kind: ``step`` (``done`` of ``total``), ``epoch`` (its ``record``), ``line`` (a text worth a line), ``alarm`` (a text to be
-            shouted), ``finished`` or ``failed`` (``runs``, with the reason in ``text``).
+        kind: ``step`` (``done`` of ``total``), ``epoch`` (its ``record``), ``line`` (a text worth a line), ``alarm`` (a text
+            to be shouted), ``finished`` or ``failed`` (``runs``, with the reason in ``text``).
         name: whose it is: a learner's or a cohort's name for people.
         text: for people.
         done: steps done.

@@ -36,9 +36,9 @@ def rank(
     as_json: Json = False,
 ) -> None:
     """Say which teacher will teach best, before any student is trained."""
-    from goodteacher import api
     from goodteacher.base.errors import ConfigError
     from goodteacher.data.sources import load
+    from goodteacher.diagnose.candidates import candidates as candidates_of
     from goodteacher.diagnose.ranking import DEFAULT, rank_candidates
     from goodteacher.diagnose.results import Results
     from goodteacher.diagnose.scorecard import scorecard_frame
@@ -54,7 +54,7 @@ def rank(
         if studies and given:
             console().print(f"{option} is for the runs; a study's arms are ranked as they are", markup=False)
     named = _alike([_run_of(item, out, problem, place) for item in what if Path(item) not in studies])
-    candidates = api.candidates(named, problem, maps=maps or (), device=place) if named else []
+    candidates = candidates_of(named, problem, maps=maps or (), device=place) if named else []
     for folder in studies:
         candidates += Results(folder).candidates
     ranked = rank_candidates(candidates, by=by or DEFAULT)
@@ -92,13 +92,13 @@ def _run_of(item: str, out: Path, problem: Any, device: str) -> Any:
 
 def _alike(runs: list[Any]) -> dict[str, list[Any]]:
     """Return runs that differ in nothing but their seed as one candidate, by name."""
-    from goodteacher import api
+    from goodteacher.diagnose.candidates import candidate_name
 
     groups: dict[str, list[Any]] = {}
     for item in runs:
         alike = replace(item.spec, seed=0, teaching=None, start=None)
         groups.setdefault(alike.id, []).append(item)
-    return {api.candidate_name(items[0]): items for items in groups.values()}
+    return {candidate_name(items[0]): items for items in groups.values()}
 
 
 @app.command()

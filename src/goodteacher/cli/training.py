@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,6 +29,9 @@ from goodteacher.cli.options import (
 )
 from goodteacher.cli.output import show_results
 
+if TYPE_CHECKING:
+    from goodteacher.api import Finished
+
 
 def _override(values: dict[str, Any], changes: list[str] | None, **recipe: Any) -> None:
     from goodteacher.study.spec import apply_override
@@ -40,16 +43,19 @@ def _override(values: dict[str, Any], changes: list[str] | None, **recipe: Any) 
         apply_override(values, change)
 
 
-def _execute(study: Any, *, out: Path, device: str, engine: str, workers: int, quiet: bool, as_json: bool) -> None:
-    """Run a study, show its tables, and exit with 1 if a run failed."""
-    from goodteacher.api import run_study
-
+def _asked(out: Path, device: str, engine: str, workers: int, quiet: bool) -> dict[str, Any]:
+    """Return what a command asks of `run_study`, which it then calls itself: few frames lie between a command and a step."""
     place, engine = begin(device, engine)
-    finished = run_study(
-        study, out=out, device=place, engine=engine, workers=workers, page=True, console=console(), quiet=quiet
-    )
-    show_results([finished.folder], as_json=as_json, failed=finished.summary.failed)
-    if finished.summary.failed:
+    return {
+        "out": out, "device": place, "engine": engine, "workers": workers, "page": True, "console": console(), "quiet": quiet,
+    }  # fmt: skip
+
+
+def _end(finished: list[Finished], as_json: bool) -> None:
+    """Show the tables of studies, and exit with 1 if a run failed."""
+    failed = {run: reason for study in finished for run, reason in study.summary.failed.items()}
+    show_results([study.folder for study in finished], as_json=as_json, failed=failed)
+    if failed:
         raise typer.Exit(1)
 
 
@@ -67,22 +73,13 @@ def demo(
     from goodteacher import demo as built_in
     from goodteacher.api import run_study
 
-    place, engine = begin(device, engine)
-    folders: list[Path] = []
-    failed: dict[str, str] = {}
+    asked = _asked(out, device, engine, workers, quiet)
+    finished = []
     for study in (built_in.digits(seeds or 5), built_in.gaussian(seeds or 5)):
-        screen = console()
-        screen.print(
-            f"{study.name}: {len(study.teachers)} teachers, {len(study.students)} students, {len(study.seed_list)} seeds"
-        )
-        finished = run_study(
-            study, out=out, device=place, engine=engine, workers=workers, page=True, console=screen, quiet=quiet
-        )
-        folders.append(finished.folder)
-        failed |= finished.summary.failed
-    show_results(folders, as_json=as_json, failed=failed)
-    if failed:
-        raise typer.Exit(1)
+        sizes = f"{len(study.teachers)} teachers, {len(study.students)} students, {len(study.seed_list)} seeds"
+        asked["console"].print(f"{study.name}: {sizes}")
+        finished.append(run_study(study, **asked))
+    _end(finished, as_json)
 
 
 @app.command()
@@ -104,6 +101,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a study file: what is finished is skipped, what was interrupted goes on."""
+    from goodteacher.api import run_study
     from goodteacher.study.spec import read_study
 
     pairs = [("seeds", seeds), ("recipe.epochs", epochs), ("recipe.precision", precision), ("problem.root", root)]
@@ -112,7 +110,7 @@ def run(
     if dry_run:
         _dry_run(spec, out, device, as_json)
     else:
-        _execute(spec, out=out, device=device, engine=engine, workers=workers, quiet=quiet, as_json=as_json)
+        _end([run_study(spec, **_asked(out, device, engine, workers, quiet))], as_json)
 
 
 def _dry_run(spec: Any, out: Path, device: str, as_json: bool) -> None:
@@ -120,13 +118,12 @@ def _dry_run(spec: Any, out: Path, device: str, as_json: bool) -> None:
 
     from goodteacher.api import finished_teachers, load_problem
     from goodteacher.study.cost import estimate_cost, memories
-    from goodteacher.study.execute import facts_of
     from goodteacher.study.plan import plan_study
     from goodteacher.study.store import Store
 
     place, _ = begin(device, "local")
     problem, store, screen = load_problem(spec), Store(out), console()
-    plan = plan_study(spec, facts_of(problem), finished_teachers(spec, store))
+    plan = plan_study(spec, problem.facts, finished_teachers(spec, store))
     screen.print(problem.describe(), markup=False, highlight=False)
     for run_id, label in plan.names.items():
         state = "finished" if store.has(run_id) else "to train"
@@ -173,6 +170,8 @@ def teach(
     as_json: Json = False,
 ) -> None:
     """Train a teacher, train one on from a finished run, or register one that was trained elsewhere."""
+    from goodteacher.api import run_study
+    from goodteacher.study.spec import parse_study
     from goodteacher.study.store import Store
 
     start = Path(source).name if source is not None and Store(out).has(Path(source).name) else None
@@ -187,7 +186,7 @@ def teach(
         "seeds": seeds,
     }
     _override(values, changes, epochs=epochs, precision=precision)
-    _run_values(values, out, device, engine, workers, quiet, as_json)
+    _end([run_study(parse_study(values, ""), **_asked(out, device, engine, workers, quiet))], as_json)
 
 
 def _arm(arm: dict[str, Any], procedures: list[str] | None) -> dict[str, Any]:
@@ -258,6 +257,9 @@ def distill(
     as_json: Json = False,
 ) -> None:
     """Train a student from a teacher, and the same student alone beside it."""
+    from goodteacher.api import run_study
+    from goodteacher.study.spec import parse_study
+
     values = _distilling(student, method, keep, data, root, teacher, seeds)
     _override(values, changes, epochs=epochs, precision=precision)
     named = {"--with": procedures, "--map": target_map, "--objective": objective}
@@ -265,19 +267,15 @@ def distill(
     if teacher == ["auto"]:
         from goodteacher.automatic import choose_teacher
 
-        place, engine = begin(device, engine)
-        choice = choose_teacher(
-            candidate or student, values, budget=budget or 4, out=out, device=place, engine=engine, workers=workers,
-            page=True, console=console(), quiet=quiet,
-        )  # fmt: skip
-        values = choice.study
+        asked = _asked(out, device, engine, workers, quiet)
+        values = choose_teacher(candidate or student, values, budget=budget or 4, **asked).study
     else:
         from goodteacher.study.store import Store
 
         values["teachers"] = _teachers(teacher, objective, target_map, procedures, Store(out))
         for arm in values["students"].values():
             arm["taught_by"] = ["teacher"] if arm["method"] != "none" else []
-    _run_values(values, out, device, engine, workers, quiet, as_json)
+    _end([run_study(parse_study(values, ""), **_asked(out, device, engine, workers, quiet))], as_json)
 
 
 def _distilling(
@@ -326,15 +324,6 @@ def _teachers(
     if len(given) == 1:
         return {"teacher": _arm({**arms["teacher1"], "map": target_map}, procedures)}
     return {**arms, "teacher": _arm({"ensemble": {"of": list(arms)}, "map": target_map}, procedures)}
-
-
-def _run_values(
-    values: dict[str, Any], out: Path, device: str, engine: str, workers: int, quiet: bool, as_json: bool
-) -> None:
-    from goodteacher.study.spec import parse_study
-
-    study = parse_study(values, "")
-    _execute(study, out=out, device=device, engine=engine, workers=workers, quiet=quiet, as_json=as_json)
 
 
 def _slug(text: str) -> str:

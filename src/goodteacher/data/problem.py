@@ -14,6 +14,7 @@ from torch import Tensor
 
 from goodteacher.base.errors import DataError
 from goodteacher.base.input_spec import InputSpec
+from goodteacher.data.facts import Facts
 from goodteacher.data.inputs import Inputs, as_inputs, tensor_content
 
 SplitName = Literal["train", "validation", "test"]
@@ -152,6 +153,24 @@ class Problem:
                 for part in (b"none",) if tensor is None else tensor_content(tensor):
                     digest.update(part)
         return digest.hexdigest()[:16]
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What a plan must know of the problem, and a report says of it."""
+        return Facts(
+            self.fingerprint,
+            self.classes,
+            self.input_shape,
+            len(self.train),
+            self.is_image,
+            self.train.truth is not None,
+            self.train.votes is not None,
+            self.name,
+            self.describe(),
+            self.class_names,
+            self.notes,
+            self.spec,
+        )
 
     def describe(self) -> str:
         """Return one line: sizes, classes, shape and what is known of the truth."""

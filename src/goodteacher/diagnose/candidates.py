@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from goodteacher.base.errors import ConfigError
 from goodteacher.base.probability import log_probabilities
 from goodteacher.base.types import Logits
+from goodteacher.data.problem import Problem
 from goodteacher.diagnose.ranking import Candidate, Evidence
+from goodteacher.maps.table import parse_map
 from goodteacher.study.answers import Answers
+from goodteacher.study.names import check_given
 from goodteacher.study.outputs import out_of_fold
+from goodteacher.study.planned import Given
+from goodteacher.study.run import Run
+from goodteacher.study.spec import Named
+from goodteacher.study.store import Store
+from goodteacher.study.teaching import Teaching
+from goodteacher.study.trial import canonical_map
+from goodteacher.train.infer import predict
 
 
 def candidate_of(name: str, seeds: Mapping[int, Answers], targets: Mapping[str, Tensor]) -> Candidate:
@@ -77,3 +89,59 @@ def _handed_over(answers: Answers, targets: Mapping[str, Tensor]) -> Logits | No
     if train is None or labels is None or own is None or not torch.equal(labels, own):
         return None  # nothing saved, or a teacher of other training examples, such as a part of these
     return answers.map(train["logits"], labels)
+
+
+def candidates(
+    groups: Mapping[str, Sequence[Run]],
+    problem: Problem | None = None,
+    *,
+    maps: Sequence[Named] = (),
+    device: str = "cpu",
+) -> list[Candidate]:
+    """Return candidates from runs, each as it is and with each of some target maps; see `goodteacher.rank`."""
+    return [
+        _candidate(name if spec is None else f"{name}, {_map_name(spec)}", runs, spec, problem, device)
+        for name, runs in groups.items()
+        for spec in (None, *maps)
+    ]
+
+
+def _map_name(spec: Named) -> str:
+    return spec if isinstance(spec, str) else next(iter(spec))
+
+
+def _candidate(name: str, runs: Sequence[Run], spec: Named | None, problem: Problem | None, device: str) -> Candidate:
+    """Return a candidate from saved outputs, or from outputs computed now where they are of another problem."""
+    target_map = canonical_map(spec)
+    if problem is None or all(r.spec.problem == problem.fingerprint for r in runs):
+        seeds: dict[int, Answers] = {}
+        for run in runs:
+            seed = run.spec.seed if run.spec.seed not in seeds else len(seeds)
+            seeds[seed] = _saved(run, target_map)
+        return candidate_of(name, seeds, runs[0].targets)
+    for run in runs:
+        check_given(Given(run.spec, run.facts), run.id, problem.facts, "rank")
+    if parse_map(target_map).views:
+        raise ConfigError(
+            "map", rule="that averages views needs the outputs saved with a run", received=_map_name(target_map)
+        )
+    fitted = [_saved(r, target_map).map for r in runs]
+    logits = [predict(r.model.to(device), problem, "validation", device=device, spec=r.input_spec) for r in runs]
+    mapped = tuple(m(z) for m, z in zip(fitted, logits, strict=True))
+    part = problem.validation
+    evidence = Evidence(truth=part.truth, votes=part.votes, unmapped=tuple(logits) if spec is not None else ())
+    return Candidate(name, mapped, part.labels, (), evidence)
+
+
+def _saved(run: Run, target_map: dict[str, Any]) -> Answers:
+    """Return a run's answers on its own problem, under a target map."""
+    return Answers(
+        Teaching("network", (run.id,), target_map=target_map), Store(run.root), run.targets, run.spec.problem
+    )
+
+
+def candidate_name(run: Run) -> str:
+    """Return a short name of a run for a ranking."""
+    loss = " + ".join(run.spec.loss)
+    keep = "" if run.spec.keep == "last" else f", {run.spec.keep}"
+    return f"{run.spec.model_name} {loss}{keep} [{run.id[:8]}]"

@@ -20,7 +20,6 @@ from goodteacher.recipes.published import BENCHMARK, benchmark
 from goodteacher.recipes.reading import BySeed, reduced, spread
 from goodteacher.recipes.reproduction import Order
 from goodteacher.report.tables import Grid, number, percent
-from goodteacher.study.execute import facts_of
 from goodteacher.study.plan import plan_study
 from goodteacher.study.spec import StudySpec
 from goodteacher.study.store import Store
@@ -120,7 +119,7 @@ def run_part(order: Order, whole: StudySpec, part: StudySpec, problem: Problem) 
     merged, add up.
     """
     store = Store(order.out)
-    plan = plan_study(whole, facts_of(problem), finished_teachers(whole, store))
+    plan = plan_study(whole, problem.facts, finished_teachers(whole, store))
     store.add_problem(problem, plan.facts)
     folder = store.add_study(plan)
     own = part if part == whole else part.model_copy(update={"name": f"{part.name}-part"})

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from goodteacher.base.events import Event, Sink, nobody
-from goodteacher.data.facts import Facts
 from goodteacher.data.problem import Problem
 from goodteacher.study.cohort import Outcome
 from goodteacher.study.engines import open_engine
@@ -34,24 +33,6 @@ class Summary:
     finished: list[str] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
-
-
-def facts_of(problem: Problem) -> Facts:
-    """Return what a plan must know of a problem, and a report says of it."""
-    return Facts(
-        problem.fingerprint,
-        problem.classes,
-        problem.input_shape,
-        len(problem.train),
-        problem.is_image,
-        problem.train.truth is not None,
-        problem.train.votes is not None,
-        problem.name,
-        problem.describe(),
-        problem.class_names,
-        problem.notes,
-        problem.spec,
-    )
 
 
 def ready_cohorts(plan: Plan, store: Store, waiting: set[str]) -> list[list[RunSpec]]:

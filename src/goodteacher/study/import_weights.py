@@ -9,7 +9,6 @@ from goodteacher.base.seeds import seeded
 from goodteacher.data.problem import Problem
 from goodteacher.models.checkpoints import canonical_name, import_weights, read_state_dict
 from goodteacher.study.build import build_network, check_classes, measure
-from goodteacher.study.execute import facts_of
 from goodteacher.study.machine import environment
 from goodteacher.study.names import named
 from goodteacher.study.outputs import further_outputs
@@ -55,7 +54,7 @@ def register(model: Named, file: Path, problem: Problem, store: Store, *, device
         digest.update(value.contiguous().numpy().tobytes())
     loss = {"imported": {"weights": digest.hexdigest()[:16]}}
     spec = RunSpec("teacher", {name: options}, loss, 0.0, {}, "last", 0, problem.fingerprint)
-    store.add_problem(problem, facts_of(problem))
+    store.add_problem(problem, problem.facts)
     if store.has(spec.id):
         return store.run(spec.id)
     lay_out(network.to(device))
