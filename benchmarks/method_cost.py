@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from goodteacher.base.compose import Setting
+from goodteacher.base.types import Setting
 from goodteacher.diagnose.results import Results
 from goodteacher.models.table import build_model
 from goodteacher.models.taps import tap_shapes

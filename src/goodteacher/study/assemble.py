@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from goodteacher.base.compose import Joined, Setting, build_parts, join
+from goodteacher.base.compose import build_parts, join
 from goodteacher.base.errors import ConfigError
 from goodteacher.base.seeds import seeded
-from goodteacher.base.types import FrozenTeacher, Loss
+from goodteacher.base.types import FrozenTeacher, Loss, Setting
 from goodteacher.data.folds import assign_folds, without_fold
 from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
@@ -21,7 +21,6 @@ from goodteacher.methods.preparation import PREPARATIONS, Prepared
 from goodteacher.methods.table import METHODS
 from goodteacher.models.table import build_model
 from goodteacher.models.taps import tap_shapes
-from goodteacher.objectives.regularised import MCMI
 from goodteacher.objectives.table import OBJECTIVES
 from goodteacher.study.answers import Answers
 from goodteacher.study.canonical import student_setting
@@ -78,12 +77,9 @@ def _prepare(learner: Learner, loader: Loader) -> None:
     """Show a fresh learner's network one epoch, for the parts of its loss that must see it first (MCMI's class centres)."""
     if learner.step:
         return
-    parts = learner.loss.parts if isinstance(learner.loss, Joined) else [learner.loss]
-    for part in parts:
-        if getattr(part, "needs_preparation_pass", False):
-            assert isinstance(part, MCMI)
-            with autocast(learner.device, learner.precision):
-                part.prepare(learner.model, (loader.batch(step) for step in range(loader.steps_per_epoch)))
+    if learner.needs.prepares:
+        with autocast(learner.device, learner.precision):
+            learner.loss.prepare(learner.model, (loader.batch(step) for step in range(loader.steps_per_epoch)))
 
 
 def _learner(
@@ -284,7 +280,7 @@ def rebuild(run: Run) -> nn.Module:
     if spec["kind"] == "preparation":
         return prepared_network(spec["loss"], run.sibling(teaching["runs"][0]).model, classes, sample)
     model = build_model(name, classes=classes, input_shape=shape, **options)
-    if spec["kind"] == "student" and any(hasattr(METHODS[part].build, "deployed") for part in spec["loss"]):
+    if spec["kind"] == "student" and any(METHODS[part].deploys for part in spec["loss"]):
         teacher = run.sibling(teaching["runs"][0]).model
         teacher = teacher.teacher if isinstance(teacher, Prepared) else teacher
         setting = Setting(
@@ -295,8 +291,5 @@ def rebuild(run: Run) -> nn.Module:
             network=model,
             teacher=teacher,
         )
-        deployed = getattr(loss_from_parts("student", spec["loss"], spec["gamma"], setting), "deployed", None)
-        assert deployed is not None
-        handed_over: nn.Module = deployed(model)
-        return handed_over
+        return loss_from_parts("student", spec["loss"], spec["gamma"], setting).deployed(model)
     return model

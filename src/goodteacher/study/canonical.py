@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import torch
 
-from goodteacher.base.compose import LossRow, Setting, build_parts, option_defaults, parse
+from goodteacher.base.compose import LossRow, build_parts, option_defaults, parse
 from goodteacher.base.errors import ConfigError
-from goodteacher.base.types import Loss
-from goodteacher.maps.table import parse_map
+from goodteacher.base.types import Loss, Setting
+from goodteacher.maps.table import written_out
 from goodteacher.methods.table import METHODS, parse_method
 from goodteacher.models.table import build_model
 from goodteacher.models.taps import tap_shapes
@@ -76,7 +75,7 @@ def canonical_objective(
     parts = _with_defaults(parts, OBJECTIVES)
     for loss in built_objective(parts, model, facts):
         check_mixing(recipe, loss)
-        if getattr(loss, "needs_preparation_pass", False) and not fine_tunes:
+        if loss.needs.prepares and not fine_tunes:
             raise ConfigError(
                 f"{where}.objective",
                 rule="fine-tunes a finished teacher",
@@ -120,9 +119,7 @@ def canonical_method(spec: Named) -> tuple[Parts, float]:
 
 def canonical_map(spec: Named | None) -> dict[str, Any]:
     """Return a target map's name with all its options."""
-    fitted = parse_map(spec)
-    name = "identity" if spec is None else next(iter(named(spec)))
-    return {name: asdict(fitted)}
+    return written_out(spec)
 
 
 def canonical_keep(keep: str, recipe: Recipe, where: str) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from goodteacher.base.compose import Setting, build_parts
+from goodteacher.base.compose import build_parts
 from goodteacher.base.errors import ConfigError, GoodteacherError
-from goodteacher.base.types import Needs
+from goodteacher.base.types import Needs, Setting
 from goodteacher.methods.preparation import PREPARATIONS
 from goodteacher.methods.table import METHODS
 from goodteacher.models.table import build_model
@@ -122,8 +122,7 @@ def _examined(student: str | None, teacher: str | None, name: str, options: str,
             raise ConfigError(
                 f"tap '{missing[0]}'", rule=f"must be declared by the {side}'s model", received="nothing there"
             )
-    memory = getattr(loss, "memory_bytes", None)
-    return loss.needs, memory() if memory else 0
+    return loss.needs, loss.memory_bytes()
 
 
 def _build(text: str, facts: Facts) -> torch.nn.Module:

@@ -14,7 +14,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from goodteacher.base.errors import StoreError
-from goodteacher.maps.table import FITTED, Identity, TargetMap
+from goodteacher.maps.table import fitted_from
+from goodteacher.maps.target_map import Identity, TargetMap, kind_of
 from goodteacher.train.checkpoint import load_tensors, load_weights
 from goodteacher.train.records import read_json, read_records, write_json
 
@@ -143,9 +144,9 @@ def fitted_map(folder: Path, spec: Mapping[str, Any], fit: Callable[[], TargetMa
     path = folder / f"{re.sub(r'[^A-Za-z0-9]+', '-', name)[:40]}-{digest}.json"
     if path.exists():
         saved = read_json(path)
-        return FITTED[saved["kind"]](**saved["state"])
+        return fitted_from(saved["kind"], saved["state"])
     fitted = fit()
-    write_json(path, {"kind": type(fitted).__name__, "state": fitted.state(), "spec": dict(spec), "map": name})
+    write_json(path, {"kind": kind_of(fitted), "state": fitted.state(), "spec": dict(spec), "map": name})
     return fitted
 
 

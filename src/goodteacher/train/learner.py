@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from goodteacher.base.checks import trusted_values
 from goodteacher.base.errors import ConfigError, TrainingError
 from goodteacher.base.seeds import derive
-from goodteacher.base.types import Batch, FrozenTeacher, Loss, Needs, Output, Progress, Terms, auxiliary
+from goodteacher.base.types import Batch, FrozenTeacher, Loss, Needs, Output, Progress, Terms
 from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
 from goodteacher.models.taps import TappedModel, Taps
@@ -84,14 +84,11 @@ class Learner:
         self.precision, self.folder, self.device = precision, folder, torch.device(device)
         self.model = lay_out(model.to(self.device))
         self.tapped = TappedModel(self.model, taps)
-        self.auxiliary = auxiliary(loss)
-        if self.auxiliary is not None:
-            self.auxiliary.to(self.device)
+        loss.to(self.device)
         # What is evaluated and kept: the network itself, but for a method that hands over more (SimKD's projector and head).
-        deployed = getattr(loss, "deployed", None)
-        self.network: nn.Module = deployed(self.model) if deployed else self.model
+        self.network: nn.Module = loss.deployed(self.model)
         self.initial_epochs = loss.needs.initial_epochs
-        self.optimizer = build_optimizer(recipe, [self.model, *([self.auxiliary] if self.auxiliary else [])])
+        self.optimizer = build_optimizer(recipe, [self.model, loss])
         self.average = Average(self.network, ema=recipe.ema, swa=recipe.swa) if recipe.ema or recipe.swa else None
         self.predictions = _predictions(recipe, loss, examples, self.device)
         self.keeps = dict.fromkeys(keeps) | {}
@@ -249,7 +246,7 @@ class Learner:
         slack = 2 * (chance * (1 - chance) / len(labels)) ** 0.5
         if epoch < STALL_EPOCHS or self.alarms or accuracy > chance + slack:
             return None
-        advice = getattr(self.loss, "stall_advice", "") or "raise lr or train longer"
+        advice = self.loss.advice or "raise lr or train longer"
         return (
             f"{self.name} has learnt nothing: validation accuracy {accuracy:.1%} after {epoch} epochs, "
             f"chance is {chance:.1%}; {advice}"
@@ -263,7 +260,7 @@ class Learner:
             "seconds": self.seconds,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "auxiliary": self.auxiliary.state_dict() if self.auxiliary is not None else {},
+            "auxiliary": self.loss.state_dict(),
             "average": self.average.state() if self.average is not None else {},
             "predictions": self.predictions.state() if self.predictions is not None else {},
             "sums": self._sums,
@@ -283,8 +280,7 @@ class Learner:
         self.precision = state["precision"]
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.auxiliary is not None:
-            self.auxiliary.load_state_dict(state["auxiliary"])
+        self.loss.load_state_dict(state["auxiliary"])
         if self.average is not None:
             self.average.restore(state["average"])
         if self.predictions is not None:
