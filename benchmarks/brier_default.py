@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from goodteacher.base.compose import Setting
 from goodteacher.base.seeds import seeded
+from goodteacher.base.types import Setting
 from goodteacher.data.arrays import npz_problem
 from goodteacher.data.digits import digits_problem
 from goodteacher.data.gaussian import gaussian_problem

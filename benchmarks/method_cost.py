@@ -12,13 +12,13 @@ import json
 from pathlib import Path
 
 import torch
+from goodteacher.study.assemble import loss_from_parts
 
-from goodteacher.base.compose import Setting
+from goodteacher.base.types import Setting
 from goodteacher.data.facts import Facts
 from goodteacher.diagnose.results import Results
 from goodteacher.models.table import build_model
 from goodteacher.models.taps import tap_shapes
-from goodteacher.study.assemble import loss_from_parts
 from goodteacher.study.runspec import RunSpec
 
 

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from goodteacher.study.canonical import student_setting
 
-from goodteacher.base.compose import Setting, build_parts, join, parse
+from goodteacher.base.compose import build_parts, join, parse
 from goodteacher.base.seeds import seeded
-from goodteacher.base.types import Progress
+from goodteacher.base.types import Progress, Setting
 from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
 from goodteacher.models.table import build_model
 from goodteacher.models.taps import tap_shapes
 from goodteacher.objectives.table import OBJECTIVES
-from goodteacher.study.canonical import student_setting
 from goodteacher.study.machine import environment
 from goodteacher.train.learner import Learner
 from goodteacher.train.recipe import Recipe
@@ -58,7 +58,7 @@ def learner_of(objective: str, recipe: Recipe, model: str, problem: Problem) -> 
     )  # fmt: skip
     losses = build_parts(parts, OBJECTIVES, setting)
     for part in losses:
-        if getattr(part, "needs_preparation_pass", False):
+        if part.needs.prepares:
             part.prepare(network, (loader.batch(step) for step in range(loader.steps_per_epoch)))
     return Learner(objective, network, join(losses), recipe, examples=len(problem.train)), loader
 

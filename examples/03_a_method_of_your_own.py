@@ -1,13 +1,11 @@
-"""A method of your own in a study, without touching the loop: a function, an object with needs, a row."""
+"""A method of your own in a study, without touching the loop: a function and a row."""
 
 import tempfile
-from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
 import goodteacher as gt
-from goodteacher.base.types import Needs
+from goodteacher.base.weighted import weighted
 from goodteacher.methods.table import METHODS, MethodRow
 
 
@@ -17,20 +15,8 @@ def centred_cosine(student_logits: torch.Tensor, teacher_logits: torch.Tensor) -
     return (1 - torch.nn.functional.cosine_similarity(student, teacher, dim=1)).mean()
 
 
-@dataclass(frozen=True)
-class CentredCosine:
-    """What a study names: its fields are its options, `needs` says what the loop must serve."""
-
-    alpha: float = 2.0
-    needs: ClassVar[Needs] = Needs(uses_teacher=True)
-
-    def __call__(self, network, teacher, batch, progress):
-        """Return named, weighted terms."""
-        return {"centred_cosine": self.alpha * centred_cosine(network.logits, teacher.logits)}
-
-
 def main() -> None:
-    METHODS["centred_cosine"] = MethodRow(CentredCosine, "this example")
+    METHODS["centred_cosine"] = MethodRow(weighted(centred_cosine, alpha=2.0), "this example")
     small = {"mlp": {"widths": [12]}}
     study = {
         "problem": {"name": "digits", "noise": 0.3},

@@ -203,10 +203,9 @@ def cc(student_embedding, teacher_embedding):
     return _mean(_dot(a, b) for a, b in itertools.pairwise(gaps))
 
 
-def cc_kernel(student_embedding, teacher_embedding, sharpness=0.4, order=2, variant="paper"):
+def cc_kernel(student_embedding, teacher_embedding, sharpness=0.4, order=2):
     def kernel(f):
-        if variant == "paper":
-            f = [[v / math.sqrt(_dot(x, x)) for v in x] for x in f]
+        f = [[v / math.sqrt(_dot(x, x)) for v in x] for x in f]
         terms = [(2 * sharpness) ** p / math.factorial(p) for p in range(order + 1)]
         return [
             [math.exp(-2 * sharpness) * sum(t * _dot(a, b) ** p for p, t in enumerate(terms)) for b in f] for a in f
@@ -214,5 +213,4 @@ def cc_kernel(student_embedding, teacher_embedding, sharpness=0.4, order=2, vari
 
     k, m = kernel(_rows(student_embedding)), kernel(_rows(teacher_embedding))
     n = len(k)
-    squares = sum((k[i][j] - m[i][j]) ** 2 for i in range(n) for j in range(n))
-    return (squares if variant == "paper" else math.sqrt(squares)) / n**2
+    return sum((k[i][j] - m[i][j]) ** 2 for i in range(n) for j in range(n)) / n**2

@@ -15,8 +15,7 @@ from torch.nn import functional as F
 
 import references_features as slow
 from goodteacher import losses
-from goodteacher.base.compose import Setting
-from goodteacher.base.types import Batch, Output, Progress, Terms
+from goodteacher.base.types import Batch, Output, Progress, Setting, Terms
 from goodteacher.data.augment import rotations
 from goodteacher.models.table import build_model
 from goodteacher.models.taps import TappedModel, tap_shapes

@@ -7,6 +7,7 @@ Losses whose published weight is in the thousands are multiplied, so that absolu
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 
 import torch
@@ -14,8 +15,8 @@ from torch import nn
 
 import references_logits as slow
 from goodteacher import losses
-from goodteacher.base.compose import Setting
-from goodteacher.base.types import Batch, Output, Progress
+from goodteacher.base.types import Batch, Output, Progress, Setting
+from goodteacher.methods.table import METHODS
 from rows import C, N, Row, logits_and_labels, tensor, two_embeddings, two_logits, two_logits_and_labels, two_maps
 
 LN2, LN3 = math.log(2), math.log(3)
@@ -86,6 +87,13 @@ def fake_setting(*, student_width=6, teacher_width=7):
         {"embedding": ((width,),), "stages": ((width, 4, 4), (width, 2, 2))} for width in (student_width, teacher_width)
     ]
     return Setting(C, examples=8, network_shapes=shapes[0], teacher_shapes=shapes[1])
+
+
+def method(name, setting=None, **options):
+    """A method of the table alone, without the label's share."""
+    row = METHODS[name]
+    needs_setting = "setting" in inspect.signature(row.build).parameters
+    return row.build(**({"setting": setting or fake_setting()} if needs_setting else {}), **options)
 
 
 def at_epoch(epoch, epochs=240):
@@ -430,18 +438,6 @@ ROWS = [
         holds=frozenset({"batch", "zero", "scale"}),
         reduces=False,
         zero_pair=EMBEDDINGS,
-    ),
-    Row(
-        "cc_kernel_torchdistill",
-        losses.cc_kernel,
-        two_embeddings,
-        {"student_embedding": torch.eye(2, dtype=torch.float64), "teacher_embedding": tensor([1.0, 0.0], [1.0, 0.0])},
-        math.exp(-0.8) * 1.12 * math.sqrt(2) / 4,
-        slow.cc_kernel,
-        EMBEDDINGS,
-        holds=frozenset({"batch"}),
-        reduces=False,
-        options={"variant": "torchdistill"},
     ),
     Row(
         "cc_module",

@@ -20,16 +20,16 @@ from goodteacher.methods.reuse import simkd, srrl
 from goodteacher.methods.review import hcl
 from goodteacher.methods.selfsupervised import hsakd
 from goodteacher.methods.semisupervised import labelled_cross_entropy
-from goodteacher.objectives.penalties import negative_entropy
-from goodteacher.objectives.regularisers import (
+from goodteacher.objectives.scores import brier, brier_logits, cross_entropy, focal
+from goodteacher.objectives.student_friendly import branch_divergence
+from goodteacher.objectives.terms import (
     ConsistencyTable,
     conditional_information,
     consistency,
     lipschitz_penalty,
+    negative_entropy,
     top_score_difference,
 )
-from goodteacher.objectives.scores import brier, brier_logits, cross_entropy, focal
-from goodteacher.objectives.student_friendly import branch_divergence
 
 __all__ = [
     "CC",

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import pytest
 import torch
@@ -10,7 +9,6 @@ from torch import nn
 from goodteacher.base.compose import (
     Joined,
     LossRow,
-    Setting,
     build_parts,
     checked_options,
     join,
@@ -18,26 +16,35 @@ from goodteacher.base.compose import (
     parse,
 )
 from goodteacher.base.errors import ConfigError
-from goodteacher.base.types import Needs, Output, Progress
+from goodteacher.base.types import Loss, Needs, Output, Progress, Setting
 
 
-@dataclass(frozen=True)
-class Toy:
-    weight: float = 1.0
-    steps: int = 3
-    exact: bool = False
-    kind: Literal["sum", "mean"] = "sum"
-    widths: tuple[int, ...] = (8,)
-    limit: float | None = None
-    auto: float | Literal["auto"] = "auto"
-    note: str = ""
-    needs: ClassVar[Needs] = Needs()
+class Silent(Loss):
+    def forward(self, network, teacher, batch, progress):
+        return {}
 
 
-@dataclass(frozen=True)
-class Plain:
-    setting: Setting
-    needs: ClassVar[Needs] = Needs()
+class Toy(Silent):
+    def __init__(
+        self,
+        *,
+        weight: float = 1.0,
+        steps: int = 3,
+        exact: bool = False,
+        kind: Literal["sum", "mean"] = "sum",
+        widths: tuple[int, ...] = (8,),
+        limit: float | None = None,
+        auto: float | Literal["auto"] = "auto",
+        note: str = "",
+    ) -> None:
+        super().__init__()
+        self.weight, self.steps = weight, steps
+
+
+class Plain(Silent):
+    def __init__(self, setting: Setting) -> None:
+        super().__init__()
+        self.setting = setting
 
 
 TABLE = {"toy": LossRow(Toy, "here", joined={"weight": 0.5, "steps": 9}), "plain": LossRow(Plain, "here")}
@@ -144,20 +151,30 @@ def test_build_hands_over_the_setting_and_joined_defaults_only_in_a_sum():
     assert (both[0].weight, both[0].steps) == (7.0, 9) and both[1].setting is setting
 
 
-class Part(nn.Module):
+class Part(Loss):
     def __init__(self, needs, advice="", **terms):
         super().__init__()
-        self.needs, self.terms, self.stall_advice = needs, terms, advice
+        self.needs, self.terms, self.advice = needs, terms, advice
+        self.seen = []
         self.scale = nn.Parameter(torch.tensor(1.0))
 
     def forward(self, network, teacher, batch, progress):
         return {k: v * self.scale for k, v in self.terms.items()}
 
+    def prepare(self, network, batches):
+        self.seen += batches
 
-class Pure:
+    def deployed(self, network):
+        return nn.Sequential(network) if self.terms else network
+
+    def memory_bytes(self):
+        return len(self.terms)
+
+
+class Pure(Loss):
     needs = Needs(views=frozenset({"weak"}))
 
-    def __call__(self, network, teacher, batch, progress):
+    def forward(self, network, teacher, batch, progress):
         assert teacher == "teacher" and batch == "batch"
         return {"a": network.logits.sum()}
 
@@ -179,6 +196,15 @@ def test_a_sum_has_all_terms_needs_and_parameters():
     assert len(terms) == 3 and terms["a"] == 6 and terms["b"] == 3 and sum(terms.values()) == 11
 
 
+def test_a_sum_hands_over_every_member_of_its_parts():
+    asking, silent = [Part(Needs(prepares=True), a=1.0) for _ in range(2)], Part(Needs())
+    joined, network = join([silent, *asking]), nn.Linear(2, 2)
+    assert joined.parts == (silent, *asking) and joined.needs.prepares and joined.memory_bytes() == 2
+    joined.prepare(network, iter("ab"))  # one pass, which both see
+    assert asking[0].seen == asking[1].seen == ["a", "b"] and silent.seen == []
+    assert joined.deployed(network)[0][0] is network and join([silent, silent]).deployed(network) is network
+
+
 def test_no_term_is_lost_to_a_name_used_often():
     joined = join([Part(Needs(), x=1.0, x_2=10.0), Part(Needs(), x=100.0), Part(Needs(), x=1000.0)])
     assert {k: v.item() for k, v in call(joined).items()} == {"x": 1, "x_2": 10, "x_3": 100, "x_4": 1000}
@@ -195,5 +221,5 @@ def test_one_part_is_not_wrapped():
 
 
 def test_advice_is_that_of_the_first_part_with_some():
-    assert join([Pure(), Part(Needs(), "warm up"), Part(Needs(), "other")]).stall_advice == "warm up"
-    assert join([Pure(), Pure()]).stall_advice == ""
+    assert join([Pure(), Part(Needs(), "warm up"), Part(Needs(), "other")]).advice == "warm up"
+    assert join([Pure(), Pure()]).advice == ""

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from goodteacher.base.types import Batch, Needs, Output, Progress, auxiliary
+from goodteacher.base.types import Batch, Loss, Needs, Output, Progress
 
 
 def test_batches_and_outputs_are_frozen_and_empty_by_default():
@@ -57,6 +57,15 @@ def test_progress_generators_depend_on_seed_stream_and_step_alone():
     assert first not in others
 
 
-def test_auxiliary_is_the_loss_where_it_is_a_module():
-    module = nn.Linear(2, 2)
-    assert auxiliary(module) is module and auxiliary(lambda: None) is None
+class Half(Loss):
+    def forward(self, network, teacher, batch, progress):
+        return {"half": network.logits.sum() / 2}
+
+
+def test_a_loss_has_every_member_that_is_asked_of_it():
+    loss, network = Half(), nn.Linear(2, 2)
+    assert loss.needs == Needs() and loss.advice == "" and loss.memory_bytes() == 0 and loss.parts == (loss,)
+    assert loss.deployed(network) is network and loss.prepare(network, []) is None
+    assert loss(Output(torch.ones(1, 4)), None, None, None) == {"half": 2.0}
+    with pytest.raises(TypeError, match="abstract"):
+        Loss()

@@ -10,7 +10,7 @@ from goodteacher.diagnose.calibration import (
     expected_calibration_error,
     reliability,
 )
-from goodteacher.maps.table import fit_temperature
+from goodteacher.maps.temperature import fit_temperature
 
 # Confidences .95 .85 .85 .55 .58: right, right, wrong, wrong, right.
 P = torch.tensor([[0.95, 0.05], [0.15, 0.85], [0.85, 0.15], [0.45, 0.55], [0.58, 0.42]])

@@ -13,7 +13,7 @@ from goodteacher.diagnose.calibration import expected_calibration_error
 from goodteacher.diagnose.distance import distance_to_truth, distance_to_votes
 from goodteacher.diagnose.ranking import PREDICTORS, Candidate, rank_candidates
 from goodteacher.diagnose.results import Results
-from goodteacher.maps.table import fit_temperature
+from goodteacher.maps.temperature import fit_temperature
 from goodteacher.study.store import Store
 from goodteacher.train.infer import predict, quick_scores
 

@@ -6,9 +6,9 @@ import torch
 import references_teachers as slow
 from goodteacher.base.errors import ConfigError, ShapeError
 from goodteacher.base.probability import brier_score, kl
-from goodteacher.maps.fits import minimise
 from goodteacher.maps.proxy import proxy_teacher
 from goodteacher.maps.proxy_maps import FitProxy, Proxy, descend_coefficients, proxy_scores, search_coefficients
+from goodteacher.maps.temperature import minimise
 
 P = torch.tensor([[0.6, 0.25, 0.1, 0.05]], dtype=torch.float64)
 

@@ -1,89 +1,24 @@
+import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from goodteacher.base.errors import ConfigError
-from goodteacher.base.probability import brier_score, log_soften, nll
-from goodteacher.maps.fits import FitLinear, Linear
-from goodteacher.maps.table import (
-    MAPS,
-    TEMPERATURES,
-    FitIdentity,
+from goodteacher.maps.chain import Chain, FitChain
+from goodteacher.maps.label_mix import FitLabelMix, LabelMix
+from goodteacher.maps.linear import FitLinear, Linear
+from goodteacher.maps.proxy_maps import FitProxy, Proxy
+from goodteacher.maps.table import FITTED, MAPS, parse_map
+from goodteacher.maps.target_map import FitIdentity, Identity
+from goodteacher.maps.temperature import (
     FitTemperature,
-    Identity,
+    FitVectorTemperature,
     Temperature,
-    fit_temperature,
-    parse_map,
+    VectorTemperature,
 )
-
-
-def planted(temperature, n=40000, classes=5, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    z = 2 * torch.randn(n, classes, generator=generator)
-    return z, torch.multinomial((z / temperature).softmax(1), 1, generator=generator).squeeze(1)
-
-
-@pytest.mark.parametrize("score", ["brier", "nll"])
-@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
-def test_a_planted_temperature_is_found(score, temperature):
-    z, y = planted(temperature)
-    assert fit_temperature(z, y, score=score) == pytest.approx(temperature, rel=0.04)
-
-
-@pytest.mark.parametrize("score", ["brier", "nll"])
-def test_the_fit_is_the_best_of_a_fine_grid(score):
-    z, y = planted(2.0, n=300)
-    grid = np.exp(np.linspace(*np.log(TEMPERATURES), 4001))
-
-    def value(t):
-        log_p = log_soften(z.double(), float(t))
-        return float((brier_score(log_p.exp(), y) if score == "brier" else nll(log_p, y)).sum()) + np.log(t) ** 2 / 2
-
-    best = grid[np.argmin([value(t) for t in grid])]
-    assert fit_temperature(z, y, score=score) == pytest.approx(best, rel=0.003)
-
-
-def test_the_two_scores_differ_where_the_map_does_not_fit():
-    z, y = planted(1.0, n=4000)
-    wrong = torch.arange(400)
-    y[wrong] = (z[wrong].argmax(1) + 1) % 5
-    assert fit_temperature(z, y, score="nll") > 1.1 * fit_temperature(z, y, score="brier")
-
-
-@pytest.mark.parametrize("score", ["brier", "nll"])
-def test_the_prior_tames_separable_examples(score):
-    y = torch.arange(100) % 4
-    z = 5 * torch.nn.functional.one_hot(y, 4).float()
-    assert fit_temperature(z, y, score=score, prior=0.0) < 0.2
-    assert 0.4 < fit_temperature(z, y, score=score) < 1
-    assert fit_temperature(z, y, score=score, prior=100.0) > fit_temperature(z, y, score=score)
-
-
-def test_the_prior_does_not_show_with_many_examples():
-    z, y = planted(3.0, n=5000)
-    assert fit_temperature(z, y) == pytest.approx(fit_temperature(z, y, prior=0.0), rel=0.005)
-
-
-def test_temperatures_stay_in_their_bounds_and_leave_no_gradient():
-    y = torch.arange(100) % 2
-    z = torch.nn.functional.one_hot(y, 2).float().requires_grad_()
-    low = fit_temperature(z, y, prior=0.0)
-    high = fit_temperature(-z, y, prior=0.0)
-    assert TEMPERATURES[0] <= low < 0.1 and 40 < high <= TEMPERATURES[1] * (1 + 1e-9)
-    assert z.grad is None and isinstance(low, float)
-
-
-def test_maps_and_their_states():
-    z, y = planted(2.0, n=2000)
-    assert Identity()(z) is z and Identity().state() == {}
-    assert torch.equal(Temperature(4.0)(z), z / 4) and Temperature(4.0).state() == {"temperature": 4.0}
-    assert Linear(3.0).state() == {"target": 3.0}
-    assert FitIdentity().fit(z, y) == Identity() and FitLinear(3.0).fit(z, y) == Linear(3.0)
-    assert FitTemperature().fit(z, y) == Temperature(fit_temperature(z, y))
-    assert FitTemperature("nll").fit(z, y) == Temperature(fit_temperature(z, y, score="nll"))
-    assert FitTemperature(value=2.5).fit(z, y) == Temperature(2.5)
+from goodteacher.maps.top_k import FitTopK, TopK
+from goodteacher.maps.views import ViewAverage
 
 
 @pytest.mark.parametrize(
@@ -122,14 +57,93 @@ def test_mistakes(spec, text):
     assert str(caught.value) == text
 
 
-def test_direct_mistakes():
-    z, y = planted(1.0, n=10)
-    with pytest.raises(ConfigError, match="score: must be a known name, got 'ece'"):
-        fit_temperature(z, y, score="ece")
-    with pytest.raises(ConfigError, match="prior"):
-        fit_temperature(z, y, prior=-1.0)
-    with pytest.raises(ConfigError, match="score"):
-        FitTemperature("ece")
+P = torch.tensor([[0.5, 0.3, 0.15, 0.05]])
+
+
+ALL = [
+    Identity(),
+    Temperature(2.0),
+    Linear(3.0),
+    VectorTemperature((1.0, 2.0, 0.5, 1.5)),
+    VectorTemperature((1.0, 2.0, 0.5, 1.5), (0.1, 0.0, -0.2, 0.3)),
+    Proxy((0.3, -0.4)),
+    Proxy(((0.3,), (0.1,), (-0.2,), (0.0,))),
+    TopK(2),
+    TopK(2, "drop"),
+    LabelMix(0.3),
+    ViewAverage(2, "logits"),
+    Chain((Temperature(2.0), Chain((TopK(3), LabelMix(0.1))))),
+    Chain((Temperature(2.0), Chain((ViewAverage(3), TopK(3))))),
+]
+
+
+def planted(temperatures, n=20000, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    z = 2 * torch.randn(n, len(temperatures), generator=generator)
+    z = z - z.mean(1, keepdim=True)
+    return z, torch.multinomial((z / torch.tensor(temperatures)).softmax(1), 1, generator=generator).squeeze(1)
+
+
+@pytest.mark.parametrize("fitted", ALL, ids=lambda m: repr(m)[:40])
+def test_a_state_goes_through_json_and_back(fitted):
+    again = FITTED[type(fitted).__name__](**json.loads(json.dumps(fitted.state())))
+    z = torch.randn(5, 4, generator=torch.Generator().manual_seed(2))
+    y = torch.arange(5) % 4
+    assert again == fitted
+    assert torch.equal(again(z, y), fitted(z, y)) and torch.equal(again(z), fitted(z))
+    assert torch.isfinite(fitted(z, y)).all()
+    torch.testing.assert_close(fitted(z, y).softmax(1).sum(1), torch.ones(5))
+    assert torch.equal(fitted(z, y), fitted(z)) != fitted.uses_labels
+
+
+def test_every_map_by_its_name():
+    z, y = planted([1.0, 2.0, 1.0], n=60)
+    for name in MAPS:
+        options = {"trials": 3, "order": 2} if name == "pt_proxy" else None
+        fitted = parse_map({name: options}).fit(z, y)
+        assert type(fitted).__name__ in FITTED and fitted(z, y).shape == z.shape
+
+
+@pytest.mark.parametrize(
+    ("spec", "want"),
+    [
+        ("temperature + top_k", FitChain({"temperature": FitTemperature(), "top_k": FitTopK()})),
+        ({"temperature+top_k": None}, FitChain({"temperature": FitTemperature(), "top_k": FitTopK()})),
+        (
+            {"top_k + temperature": {"temperature": {"value": 3}, "top_k": {"k": 2}}},
+            FitChain({"top_k": FitTopK(2), "temperature": FitTemperature(value=3.0)}),
+        ),
+        (
+            {"identity + label_mix": {"label_mix": None}},
+            FitChain({"identity": FitIdentity(), "label_mix": FitLabelMix()}),
+        ),
+        ({"vector_temperature": {"bias": True}}, FitVectorTemperature(bias=True)),
+        ({"pt_proxy": {"search": "gradient", "order": 3}}, FitProxy(order=3, search="gradient")),
+    ],
+)
+def test_parse_map_with_options_and_chains(spec, want):
+    got = parse_map(spec)
+    assert got == want and repr(got) == repr(want)
+
+
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        ("temperature + topk", "map: must be a known name, got 'topk'; did you mean 'top_k'?"),
+        ("top_k + top_k", "map: may name each step once, got 'top_k + top_k'."),
+        ({"temperature + top_k": {"linear": {}}}, "step of map 'temperature + top_k': must be a known name, got 'linear'"),
+        ({"temperature + top_k": 3}, "map 'temperature + top_k': takes a mapping from step to options, got 3."),
+        ({"temperature + top_k": {"top_k": {"n": 3}}}, "option of map 'top_k': must be one of its parameters, got 'n'"),
+        ({"top_k": {"k": 0}}, "k: must be a number in [1, inf], got 0."),
+        ({"top_k": {"rest": "keep"}}, "must be 'spread' or 'drop', got 'keep'."),
+        ({"label_mix": {"weight": 2}}, "weight: must be a number in [0, 1], got 2.0."),
+        ({"vector_temperature": {"score": "ece"}}, "must be 'brier' or 'nll', got 'ece'."),
+    ],
+)  # fmt: skip
+def test_mistakes_in_options_and_chains(spec, text):
+    with pytest.raises(ConfigError) as caught:
+        parse_map(spec)
+    assert text in str(caught.value)
 
 
 def test_every_map_names_its_source():

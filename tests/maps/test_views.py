@@ -5,8 +5,12 @@ import pytest
 import torch
 
 from goodteacher.base.errors import ConfigError, ShapeError
-from goodteacher.maps.fits import LabelMix, TopK
-from goodteacher.maps.table import FITTED, Chain, FitChain, Identity, Temperature, fit_temperature, parse_map
+from goodteacher.maps.chain import Chain, FitChain
+from goodteacher.maps.label_mix import LabelMix
+from goodteacher.maps.table import FITTED, parse_map
+from goodteacher.maps.target_map import Identity
+from goodteacher.maps.temperature import Temperature, fit_temperature
+from goodteacher.maps.top_k import TopK
 from goodteacher.maps.views import FitViewAverage, ViewAverage
 
 STACK = 2 * torch.randn(5, 30, 4, generator=torch.Generator().manual_seed(0))

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError, ShapeError
+from goodteacher.base.types import Setting
 from goodteacher.methods.congruence import CC, cc, cc_kernel
 from rows_logits import at_epoch, fake_setting, fake_step
 
@@ -74,5 +74,3 @@ def test_what_does_not_fit_is_refused():
     ):
         with pytest.raises(ConfigError, match=next(iter(options))):
             CC(fake_setting(), **options)
-    with pytest.raises(ConfigError, match="variant"):
-        cc_kernel(draw(), draw(), variant="other")

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError, ShapeError
 from goodteacher.methods.connectors import (
     Regressor,
@@ -12,7 +11,6 @@ from goodteacher.methods.connectors import (
     factor_decoder,
     factor_encoder,
     pool_to_smaller,
-    shapes_of,
     wide,
 )
 
@@ -69,15 +67,3 @@ def test_checks_name_what_is_wrong():
         check_maps(student=x, teacher=x[:1])
     with pytest.raises(ShapeError, match="same number of features"):
         check_widths(student=x, teacher=x[:, :2])
-
-
-def test_lists_of_unequal_length_are_zipped_from_the_shallow_end():
-    setting = Setting(
-        2,
-        network_shapes={"stages": ((1, 8, 8), (2, 4, 4))},
-        teacher_shapes={"stages": ((3, 8, 8), (4, 4, 4), (5, 2, 2)), "pre_activations": ((6, 8, 8),)},
-    )
-    assert shapes_of(setting, "at", student="stages") == [((1, 8, 8), (3, 8, 8)), ((2, 4, 4), (4, 4, 4))]
-    assert shapes_of(setting, "x", student="stages", teacher="pre_activations") == [((1, 8, 8), (6, 8, 8))]
-    with pytest.raises(ConfigError, match="student's tap 'embedding'"):
-        shapes_of(setting, "crd", student="embedding")

@@ -5,10 +5,9 @@ import math
 import pytest
 import torch
 
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError, ShapeError
 from goodteacher.base.seeds import seeded
-from goodteacher.base.types import Output
+from goodteacher.base.types import Output, Setting
 from goodteacher.methods.curriculum import CTKD, ctkd
 from goodteacher.methods.logits import kd
 from rows_logits import at_epoch, fake_step

@@ -7,16 +7,17 @@ import torch
 from torch.nn import functional as F
 
 from goodteacher.base.errors import ConfigError, ShapeError
-from goodteacher.methods.features import FT, NST, VID, FitNet, VIDMethod, nst
+from goodteacher.methods.features import FT, VID, FitNet, nst
 from goodteacher.methods.preparation import PREPARATIONS
 from rows_features import CROSS, DEEP, FAMILY, PAIRS, pair, teaches
+from rows_logits import method
 
 
 @pytest.mark.parametrize("names", PAIRS)
 def test_teach(names):
-    for method, name in ((FitNet, "fitnet"), (NST, "nst"), (VIDMethod, "vid")):
+    for name in ("fitnet", "nst", "vid"):
         two = pair(*names)
-        teaches(two, method(two.setting), {name})
+        teaches(two, method(name, two.setting), {name})
 
 
 @pytest.mark.parametrize("names", [FAMILY, CROSS, DEEP])
@@ -31,8 +32,8 @@ def test_ft_reads_the_prepared_teacher(names, form):
 
 def test_the_hint_is_counted_from_one():
     two = pair(*FAMILY)
-    method = FitNet(two.setting)
-    assert method.regressor.conv.in_channels == two.setting.network_shapes["stages"][1][0]
+    hint = FitNet(two.setting)
+    assert hint.regressor.conv.in_channels == two.setting.network_shapes["stages"][1][0]
     for layer in (0, 4):
         with pytest.raises(ConfigError, match="layer"):
             FitNet(two.setting, layer=layer)
@@ -40,9 +41,9 @@ def test_the_hint_is_counted_from_one():
 
 def test_networks_without_maps_are_refused():
     setting = pair("mlp", "mlp").setting
-    for method in (FitNet, NST, VIDMethod, FT):
+    for name in ("fitnet", "nst", "vid", "ft"):
         with pytest.raises(ConfigError, match="maps"):
-            method(setting)
+            method(name, setting)
 
 
 def test_the_variance_of_vid_starts_at_five_and_trains():

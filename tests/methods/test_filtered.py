@@ -8,9 +8,9 @@ import torch
 from goodteacher.base.errors import ConfigError, ShapeError
 from goodteacher.base.probability import log_probabilities
 from goodteacher.base.types import Output
-from goodteacher.methods.filtered import FilterKD, filter_kd
+from goodteacher.methods.filtered import filter_kd
 from goodteacher.methods.logits import kd
-from rows_logits import at_epoch, fake_step
+from rows_logits import at_epoch, fake_step, method
 
 
 def test_it_is_kd_from_the_logits_behind_the_table():
@@ -57,10 +57,12 @@ def test_the_order_of_classes_does_not_matter():
 def test_the_method_reads_a_table_that_arrives_as_logits():
     student, _, batch = fake_step()
     q = torch.tensor([[0.5, 0.5, 0.0, 0.0, 0.0]] * 4)
-    terms = FilterKD()(student, Output(log_probabilities(q)), batch, at_epoch(1))
+    terms = method("filter")(student, Output(log_probabilities(q)), batch, at_epoch(1))
     assert list(terms) == ["filter"]
     torch.testing.assert_close(terms["filter"], filter_kd(student.logits, q))
-    terms = FilterKD(alpha=3.0, temperature=2.0, factor=2.0)(student, Output(log_probabilities(q)), batch, at_epoch(1))
+    terms = method("filter", alpha=3.0, temperature=2.0, factor=2.0)(
+        student, Output(log_probabilities(q)), batch, at_epoch(1)
+    )
     torch.testing.assert_close(terms["filter"], 6 * filter_kd(student.logits, q, temperature=2.0))
 
 
@@ -71,6 +73,6 @@ def test_what_is_no_table_is_refused():
             filter_kd(z, table)
     for options in ({"temperature": 0.0}, {"factor": -1.0}, {"alpha": -1.0}):
         with pytest.raises(ConfigError, match=next(iter(options))):
-            FilterKD(**options)
+            method("filter", **options)
     with pytest.raises(ConfigError, match="factor"):
         filter_kd(z, torch.full((2, 3), 1 / 3), factor=-1.0)

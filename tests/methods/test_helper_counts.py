@@ -7,7 +7,7 @@ import functools
 import pytest
 import torch
 
-from goodteacher.base.compose import Setting
+from goodteacher.base.types import Setting
 from goodteacher.methods.congruence import CC
 from goodteacher.methods.contrastive import CRDMethod
 from goodteacher.methods.features import FitNet, VIDMethod

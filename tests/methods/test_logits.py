@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from goodteacher.base.errors import ConfigError
-from goodteacher.methods.logits import DKD, KD, LogitStandardization, dkd, kd, standardise
-from rows_logits import at_epoch, fake_step
+from goodteacher.methods.logits import DKD, LogitStandardization, dkd, kd, standardise
+from rows_logits import at_epoch, fake_step, method
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_dkd_warms_up(epoch, share):
 
 def test_kd_has_its_published_weight():
     student, teacher, batch = fake_step()
-    terms = KD()(student, teacher, batch, at_epoch(1))
+    terms = method("kd")(student, teacher, batch, at_epoch(1))
     torch.testing.assert_close(terms["kd"], 0.9 * kd(student.logits, teacher.logits, temperature=4.0))
 
 
@@ -95,19 +95,19 @@ def test_logit_standardization_on_both_bases():
     own, theirs = standardise(student.logits), standardise(teacher.logits)
     term = LogitStandardization()(student, teacher, batch, at_epoch(1))["logit_standardization"]
     torch.testing.assert_close(term, 9 * kd(own, theirs, temperature=2.0))
-    method = LogitStandardization(base="dkd")
-    term = method(student, teacher, batch, at_epoch(5))["logit_standardization"]
+    built = LogitStandardization(base="dkd")
+    term = built(student, teacher, batch, at_epoch(5))["logit_standardization"]
     full = dkd(own, theirs, batch.labels, beta=2.0, temperature=2.0)
     torch.testing.assert_close(term, 9 * 5 / 20 * full)
-    method = LogitStandardization(base="dkd", beta=0.0, warmup=0, alpha=1.0)
-    term = method(student, teacher, batch, at_epoch(1))["logit_standardization"]
+    built = LogitStandardization(base="dkd", beta=0.0, warmup=0, alpha=1.0)
+    term = built(student, teacher, batch, at_epoch(1))["logit_standardization"]
     torch.testing.assert_close(term, dkd(own, theirs, batch.labels, beta=0.0, temperature=2.0))
 
 
 @pytest.mark.parametrize(
     "build",
     [
-        lambda: KD(temperature=0.0),
+        lambda: method("kd", temperature=0.0),
         lambda: DKD(alpha=-1.0),
         lambda: DKD(beta=-1.0),
         lambda: DKD(warmup=-1),

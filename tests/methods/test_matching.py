@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from goodteacher.base.errors import ConfigError
-from goodteacher.methods.matching import DIST, TTM, WTTM, dist, ttm, wttm
-from rows_logits import at_epoch, fake_step
+from goodteacher.methods.matching import dist, ttm, wttm
+from rows_logits import at_epoch, fake_step, method
 
 
 def draw(seed=0, n=8, classes=5):
@@ -57,26 +57,26 @@ def test_methods_have_their_published_weights():
     student, teacher, batch = fake_step()
     own, theirs = student.logits, teacher.logits
     expected = {
-        "dist": (DIST(), dist(own, theirs, beta=2.0, gamma=2.0, temperature=4.0)),
-        "ttm": (TTM(), 45 * ttm(own, theirs, temperature=10.0)),
-        "wttm": (WTTM(), 4 * wttm(own, theirs, temperature=5.0)),
+        "dist": (method("dist"), dist(own, theirs, beta=2.0, gamma=2.0, temperature=4.0)),
+        "ttm": (method("ttm"), 45 * ttm(own, theirs, temperature=10.0)),
+        "wttm": (method("wttm"), 4 * wttm(own, theirs, temperature=5.0)),
     }
-    for name, (method, value) in expected.items():
-        terms = method(student, teacher, batch, at_epoch(1))
+    for name, (loss, value) in expected.items():
+        terms = loss(student, teacher, batch, at_epoch(1))
         assert list(terms) == [name]
         torch.testing.assert_close(terms[name], value)
-    heavy = DIST(beta=1.0, intra=0.0, temperature=1.0)(student, teacher, batch, at_epoch(1))["dist"]
+    heavy = method("dist", beta=1.0, intra=0.0, temperature=1.0)(student, teacher, batch, at_epoch(1))["dist"]
     torch.testing.assert_close(heavy, dist(own, theirs, beta=1.0, gamma=0.0, temperature=1.0))
 
 
 @pytest.mark.parametrize(
     "build",
     [
-        lambda: DIST(beta=-1.0),
-        lambda: DIST(intra=-1.0),
-        lambda: DIST(temperature=0.0),
-        lambda: TTM(alpha=-1.0),
-        lambda: WTTM(temperature=0.0),
+        lambda: method("dist", beta=-1.0),
+        lambda: method("dist", intra=-1.0),
+        lambda: method("dist", temperature=0.0),
+        lambda: method("ttm", alpha=-1.0),
+        lambda: method("wttm", temperature=0.0),
         lambda: dist(draw(), draw(), beta=-1.0),
         lambda: dist(draw(), draw(), gamma=-1.0),
         lambda: ttm(draw(), draw(), temperature=0.0),

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError, ShapeError
+from goodteacher.base.types import Setting
 from goodteacher.methods.overhaul import OFD, expected_negative, norm_before_activation, ofd
 from goodteacher.models.table import build_model
 from rows_features import PAIRS, pair, teaches

@@ -7,10 +7,10 @@ import torch
 
 from goodteacher.base.errors import ConfigError, ShapeError
 from goodteacher.methods.logits import kd
-from goodteacher.methods.perturbed import PTLoss, ptloss
+from goodteacher.methods.perturbed import ptloss
 from goodteacher.methods.table import build_method
 from rows import tensor
-from rows_logits import at_epoch, fake_setting, fake_step
+from rows_logits import at_epoch, fake_setting, fake_step, method
 
 TEACHER = (0.6, 0.25, 0.1, 0.05)
 
@@ -90,12 +90,12 @@ def test_coefficients_of_each_class():
 
 def test_method():
     student, teacher, batch = fake_step()
-    terms = PTLoss()(student, teacher, batch, at_epoch(1))
+    terms = method("ptloss")(student, teacher, batch, at_epoch(1))
     assert list(terms) == ["ptloss"]
     torch.testing.assert_close(terms["ptloss"], kd(student.logits, teacher.logits, temperature=1.0))
-    method = build_method({"ptloss": {"coefficients": [[0.1, 0.2]] * 5, "alpha": 2}}, fake_setting())
+    built = build_method({"ptloss": {"coefficients": [[0.1, 0.2]] * 5, "alpha": 2}}, fake_setting())
     expected = 2 * ptloss(student.logits, teacher.logits, coefficients=[0.1, 0.2])
-    torch.testing.assert_close(method(student, teacher, batch, at_epoch(1))["ptloss"], expected)
+    torch.testing.assert_close(built(student, teacher, batch, at_epoch(1))["ptloss"], expected)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +110,6 @@ def test_bad_coefficients_are_refused(coefficients):
 def test_bad_options_are_refused():
     for coefficients in ((), (float("nan"),), ((0.1,), (0.1, 0.2)), ("a",)):
         with pytest.raises(ShapeError, match="coefficients"):
-            PTLoss(coefficients=coefficients)
+            method("ptloss", coefficients=coefficients)
     with pytest.raises(ConfigError, match="alpha"):
-        PTLoss(alpha=-1.0)
+        method("ptloss", alpha=-1.0)

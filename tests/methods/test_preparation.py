@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from goodteacher.base.errors import ConfigError
 from goodteacher.methods.preparation import PREPARATIONS, Prepared
-from goodteacher.methods.table import METHODS
+from goodteacher.methods.table import METHODS, build_method
 from rows_features import pair
 
 TEACHERS = ["resnet8", "vgg8", "wrn_16_1", "shufflenetv2"]
@@ -94,12 +94,11 @@ def test_networks_without_maps_are_refused(name):
         PREPARATIONS[name].build(setting.teacher, setting)
 
 
+WITH = {"labelled": {"labelled": {"per_class": 4}}}
+
+
 def test_methods_name_rows_of_the_table():
-    needed = {name for row in METHODS.values() for name in _needs(row.build).preparation}
+    setting = pair("resnet8", "resnet14").setting
+    needed = {name for method in METHODS for name in build_method(WITH.get(method, method), setting).needs.preparation}
     assert needed == set(PREPARATIONS)
     assert all(issubclass(row.build, Prepared) for row in PREPARATIONS.values())
-
-
-def _needs(build):
-    needs = build.needs
-    return needs.fget(build(pair("resnet8", "resnet14").setting)) if isinstance(needs, property) else needs

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from goodteacher.base.errors import ConfigError, ShapeError
-from goodteacher.methods.relations import PKT, RKD, SP, pkt, rkd, rkd_angle, rkd_distance, sp
-from rows_logits import at_epoch, fake_step
+from goodteacher.methods.relations import pkt, rkd, rkd_angle, rkd_distance, sp
+from rows_logits import at_epoch, fake_step, method
 
 RELATIONS = [pkt, sp, rkd_distance, rkd_angle, rkd]
 
@@ -64,23 +64,20 @@ def test_distances_of_near_and_far_examples_survive_float32():
 def test_weights_of_the_methods():
     student, teacher, batch = fake_step()
     expected = {
-        "pkt": (PKT(), 30000 * pkt(student.embedding, teacher.embedding)),
-        "sp": (SP(), 3000 * sp(student.stages[-1], teacher.stages[-1])),
-        "rkd": (RKD(), rkd(student.embedding, teacher.embedding)),
+        "pkt": (method("pkt"), 30000 * pkt(student.embedding, teacher.embedding)),
+        "sp": (method("sp"), 3000 * sp(student.stages[-1], teacher.stages[-1])),
+        "rkd": (method("rkd"), rkd(student.embedding, teacher.embedding)),
     }
-    for name, (method, value) in expected.items():
-        terms = method(student, teacher, batch, at_epoch(1))
+    for name, (loss, value) in expected.items():
+        terms = loss(student, teacher, batch, at_epoch(1))
         assert list(terms) == [name]
         torch.testing.assert_close(terms[name], value)
         tap = "stages" if name == "sp" else "embedding"
-        assert method.needs.network == method.needs.teacher == {tap} and method.needs.uses_teacher
+        assert loss.needs.network == loss.needs.teacher == {tap} and loss.needs.uses_teacher
 
 
-def test_pkt_rescaled_to_the_published_batch():
-    # The loss is the mean over N² entries, so that the same rows four times over weigh a quarter each.
-    student, teacher, batch = fake_step()
-    plain, scaled = (PKT(rescale=r)(student, teacher, batch, at_epoch(1))["pkt"] for r in (False, True))
-    torch.testing.assert_close(scaled, plain * 4 / 64)
+def test_pkt_is_a_mean_over_pairs():
+    # So that the same rows four times over weigh a quarter each.
     f, g = draw(), draw(seed=1)
     torch.testing.assert_close(pkt(f.repeat(4, 1), g.repeat(4, 1)) * 24, pkt(f, g) * 6, rtol=1e-4, atol=0)
 
@@ -96,13 +93,13 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ShapeError, match="map"):
         sp(draw()[0], draw())
     builds = (
-        (PKT, {"beta": -1.0}),
-        (SP, {"beta": -1.0}),
-        (RKD, {"distance_weight": -1.0}),
-        (RKD, {"angle_weight": -1.0}),
+        ("pkt", {"beta": -1.0}),
+        ("sp", {"beta": -1.0}),
+        ("rkd", {"distance_weight": -1.0}),
+        ("rkd", {"angle_weight": -1.0}),
     )
-    for build, options in builds:
+    for name, options in builds:
         with pytest.raises(ConfigError, match=next(iter(options))):
-            build(**options)
+            method(name, **options)
     with pytest.raises(ConfigError, match="distance_weight"):
         rkd(draw(), draw(), distance_weight=-1.0)

@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError, ShapeError
+from goodteacher.base.types import Setting
 from goodteacher.methods.reuse import SRRL, SimKD, srrl
 from goodteacher.methods.table import METHODS
 from goodteacher.models.taps import TappedModel

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError, ShapeError
-from goodteacher.base.types import Batch, Output, Progress
+from goodteacher.base.types import Batch, Output, Progress, Setting
 from goodteacher.data.labels import label_subset
 from goodteacher.data.problem import Problem
 from goodteacher.methods.semisupervised import Labelled, labelled_cross_entropy, labelled_rows

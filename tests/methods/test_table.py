@@ -87,8 +87,9 @@ def test_gamma_of_zero_leaves_the_label_out():
 
 
 def test_none_is_the_student_alone():
-    assert build_method("none", fake_setting()) == HardLabels(1.0)
-    assert build_method({"none": {"gamma": 0.5}}, fake_setting()) == HardLabels(0.5)
+    for spec, gamma in (("none", 1.0), ({"none": {"gamma": 0.5}}, 0.5)):
+        alone = build_method(spec, fake_setting())
+        assert isinstance(alone, HardLabels) and alone.gamma == gamma
     assert not needs_teacher("none")
 
 

@@ -5,13 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError
-from goodteacher.base.types import Batch, Output, Progress
+from goodteacher.base.types import Batch, Output, Progress, Setting
 from goodteacher.objectives import scores
 from goodteacher.objectives.regularised import MCMI, Consistency, Lipschitz, SoTeacher, Tolerant
-from goodteacher.objectives.regularisers import conditional_information, lipschitz_penalty, top_score_difference
 from goodteacher.objectives.table import build_objective, check_objective
+from goodteacher.objectives.terms import conditional_information, lipschitz_penalty, top_score_difference
 
 EPOCHS, CLASSES = 4, 3
 
@@ -107,7 +106,7 @@ def test_terms_compose_with_any_score(names):
         sum(got.values()).backward()
         model[3].weight.data *= 1.5
     assert got["consistency"].item() > 0
-    assert {"modules_of_parts" in name for name in objective.state_dict()} == {True}
+    assert {"summands" in name for name in objective.state_dict()} == {True}
 
 
 def test_terms_do_not_stand_alone():
@@ -189,7 +188,7 @@ def test_a_class_without_examples_has_an_even_centre():
 def test_without_centres_it_refuses_and_with_a_state_it_goes_on():
     model, batch = network(), batches()[0]
     fresh = MCMI(setting())
-    assert fresh.needs_preparation_pass
+    assert fresh.needs.prepares
     with pytest.raises(ConfigError, match=r"needs the mean prediction of each class, got none; call prepare"):
         terms_of(fresh, model, batch, 1)
     done = prepared()

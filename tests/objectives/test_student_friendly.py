@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 import references_teachers as slow
-from goodteacher.base.compose import Setting, parse
+from goodteacher.base.compose import parse
 from goodteacher.base.errors import ConfigError
-from goodteacher.base.types import Batch, Needs, Output, Progress
+from goodteacher.base.types import Batch, Needs, Output, Progress, Setting
 from goodteacher.models.table import build_model
 from goodteacher.models.taps import TappedModel, tap_shapes
 from goodteacher.objectives import scores
@@ -175,9 +175,9 @@ def test_half_precision(dtype):
 
 
 def test_a_network_at_chance_is_given_advice():
-    assert "half the lr" in case().objective().stall_advice
+    assert "half the lr" in case().objective().advice
     built = build_objective({"sftn": {"student": "resnet8"}, "lipschitz": None}, case().setting)
-    assert built.stall_advice == StudentFriendly.stall_advice
+    assert built.advice == StudentFriendly.advice
 
 
 def trained(given, objective, steps):

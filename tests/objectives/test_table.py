@@ -1,12 +1,11 @@
 import pytest
 import torch
 
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError
-from goodteacher.base.types import Batch, Output, Progress
+from goodteacher.base.types import Batch, Output, Progress, Setting
 from goodteacher.models.table import build_model
 from goodteacher.models.taps import tap_shapes
-from goodteacher.objectives.plain import Brier, ConfidencePenalty
+from goodteacher.objectives.scores import Brier
 from goodteacher.objectives.table import OBJECTIVES, build_objective
 
 STUDENT = build_model("resnet8", classes=3, input_shape=(1, 8, 8))
@@ -28,7 +27,7 @@ def test_every_row_builds_and_trains(name):
     z = torch.tensor([[1.0, 0.0, -1.0], [0.5, 0.0, 0.1]], requires_grad=True)
     parts = [name] if OBJECTIVES[name].alone else ["cross_entropy", name]
     objective = build_objective({part: REQUIRED.get(part) for part in parts}, SETTING)
-    if getattr(objective, "needs_preparation_pass", False):
+    if objective.needs.prepares:
         objective.prepare(SETTING.network, [Batch(torch.zeros(2, 1), torch.tensor([0, 1]), torch.arange(2))])
     total = sum(loss_of(objective, z).values())
     total.backward()
@@ -38,8 +37,8 @@ def test_every_row_builds_and_trains(name):
 
 def test_options_reach_the_objective():
     built = build_objective({"brier": {"scale": "1e1", "warmup": 0}}, SETTING)
-    assert built == Brier(scale=10.0, warmup=0.0)
-    assert build_objective("confidence_penalty", SETTING) == ConfidencePenalty(0.1)
+    assert isinstance(built, Brier) and (built.scale, built.warmup) == (10.0, 0.0)
+    assert build_objective("confidence_penalty", SETTING).beta == 0.1
 
 
 def test_a_sum_of_objectives():

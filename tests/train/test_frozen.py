@@ -5,7 +5,7 @@ import torch
 
 from goodteacher.base.errors import DataError, ShapeError
 from goodteacher.base.types import Batch, Output
-from goodteacher.maps.table import Temperature
+from goodteacher.maps.temperature import Temperature
 from goodteacher.models.resnet import CifarResNet
 from goodteacher.train.frozen import (
     EnsembleTeacher,

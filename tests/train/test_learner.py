@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError
 from goodteacher.base.seeds import seeded
-from goodteacher.base.types import Needs
+from goodteacher.base.types import Loss, Needs, Setting
 from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem, Split
 from goodteacher.objectives.table import build_objective
@@ -168,10 +167,8 @@ def test_a_cycle_ends_in_a_checkpoint():
 def test_the_table_is_the_running_average_of_training_predictions():
     answers = []
 
-    class Spy:
-        needs = Needs()
-
-        def __call__(self, network, teacher, batch, progress):
+    class Spy(Loss):
+        def forward(self, network, teacher, batch, progress):
             answers.append((batch.indices.clone(), network.logits.detach().softmax(dim=1)))
             return {"x": network.logits.square().mean()}
 
@@ -192,8 +189,11 @@ def test_an_example_never_seen_stops_the_learner_and_says_why():
 
 
 def test_a_table_needs_answers_of_the_network_to_plain_batches():
-    class RunsItself:
+    class RunsItself(Loss):
         needs = Needs(output=False)
+
+        def forward(self, network, teacher, batch, progress):
+            return {}
 
     with pytest.raises(ConfigError, match=r"filter_table: .*RunsItself"):
         learner(filter_table=0.3, loss=RunsItself())

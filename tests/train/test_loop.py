@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError
 from goodteacher.base.seeds import seeded
-from goodteacher.base.types import Needs, Output
+from goodteacher.base.types import Loss, Needs, Output, Setting
 from goodteacher.data.gaussian import gaussian_problem
 from goodteacher.data.loader import Loader
 from goodteacher.methods.table import build_method
@@ -85,10 +84,10 @@ def test_a_teacher_runs_once_a_batch_for_all_its_students(problem):
 
 
 def test_only_taps_that_somebody_needs_are_asked_for(problem):
-    class Reads:
+    class Reads(Loss):
         needs = Needs(teacher=frozenset({"embedding"}), uses_teacher=True)
 
-        def __call__(self, network, teacher, batch, progress):
+        def forward(self, network, teacher, batch, progress):
             return {"x": network.logits.square().mean()}
 
     teacher = CountingTeacher()
@@ -98,15 +97,14 @@ def test_only_taps_that_somebody_needs_are_asked_for(problem):
     assert teacher.taps == {"embedding"}
 
 
-class Breaks:
+class Breaks(Loss):
     """A loss of two parts, one of which becomes NaN at a step."""
 
-    needs = Needs()
-
     def __init__(self, step):
+        super().__init__()
         self.step = step
 
-    def __call__(self, network, teacher, batch, progress):
+    def forward(self, network, teacher, batch, progress):
         bad = float("nan") if progress.step >= self.step else 0.0
         return {"good": network.logits.square().mean(), "bad": network.logits.sum() * bad}
 

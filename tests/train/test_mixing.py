@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError
-from goodteacher.base.types import Batch, Mixed, Output, Progress
-from goodteacher.maps.table import Temperature
+from goodteacher.base.types import Batch, Mixed, Output, Progress, Setting
+from goodteacher.maps.temperature import Temperature
 from goodteacher.methods.table import build_method
 from goodteacher.models.mlp import MLP
 from goodteacher.objectives.table import build_objective

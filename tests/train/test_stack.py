@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError, ShapeError, StoreError
 from goodteacher.base.seeds import seeded
-from goodteacher.base.types import Needs
+from goodteacher.base.types import Loss, Setting
 from goodteacher.data.augment import normalise
 from goodteacher.data.gaussian import gaussian_problem
 from goodteacher.data.loader import Loader
@@ -54,15 +53,14 @@ def run(stack, **options):
     return list(fit_stack(stack, **options))
 
 
-class Soft:
+class Soft(Loss):
     """KL to fixed targets, as a loss of the ordinary loop."""
 
-    needs = Needs()
-
     def __init__(self, targets):
+        super().__init__()
         self.targets = targets
 
-    def __call__(self, output, teacher, batch, progress):
+    def forward(self, output, teacher, batch, progress):
         log_p = output.logits.log_softmax(dim=1)
         return {"kl": nn.functional.kl_div(log_p, self.targets[batch.indices], reduction="batchmean")}
 

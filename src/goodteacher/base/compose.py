@@ -2,49 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
+import operator
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from torch import Tensor, nn
+from torch import nn
 
 from goodteacher.base.errors import ConfigError, check_choice, suggest
-from goodteacher.base.types import Batch, Loss, Needs, Output, Progress, Terms
+from goodteacher.base.types import Batch, Loss, Output, Progress, Setting, Terms
 
 Spec: TypeAlias = str | Mapping[str, Mapping[str, Any] | None]
 """``"brier"``, ``"crd + kd"``, or ``{"brier": {"scale": 10}}`` with one key for each part of a sum."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a loss with parameters or memory must know of the problem and of the networks before training.
-
-    Attributes:
-        classes: C.
-        examples: size of the training split.
-        network_shapes: shapes without N of the network's taps, one tuple per map; ``embedding`` has one.
-        teacher_shapes: the teacher's.
-        network: the network in training itself, for methods that reuse parts of it.
-        teacher: the teacher's network, where it has one.
-        labels: ``(examples,)`` int64 of the training split, for methods that look up an example's class.
-        student: an untrained network of the student that a teacher is made for, where its objective names one; parts of it are
-            copied.
-        student_shapes: the student's, as ``network_shapes``.
-    """
-
-    classes: int
-    examples: int = 0
-    network_shapes: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
-    teacher_shapes: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
-    network: nn.Module | None = None
-    teacher: nn.Module | None = None
-    labels: Tensor | None = None
-    student: nn.Module | None = None
-    student_shapes: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,12 +30,14 @@ class LossRow:
         source: paper.
         joined: option defaults that change when the loss is one part of a sum.
         alone: whether it means anything by itself; False for a mere term, which needs a score beside it.
+        deploys: whether it hands over more than the network in training (`Loss.deployed`).
     """
 
     build: Callable[..., Loss]
     source: str
     joined: Mapping[str, Any] = field(default_factory=dict)
     alone: bool = True
+    deploys: bool = False
 
 
 def parse(spec: Spec, table: Mapping[str, LossRow], what: str) -> dict[str, dict[str, Any]]:
@@ -148,11 +124,11 @@ def _coerce(what: str, value: Any, hint: Any) -> Any:
             return value
         if isinstance(kind, type) and isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool):
             return value
-        if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
+        if typing.get_origin(kind) in (tuple, Sequence) and isinstance(value, list | tuple):
             return tuple(value)
         if typing.get_origin(kind) is Mapping and isinstance(value, Mapping):
             return dict(value)
-    names = ", ".join(_kind_name(k) for k in kinds)
+    names = ", ".join(dict.fromkeys(_kind_name(k) for k in kinds))
     raise ConfigError(what, rule=f"must be {names}", received=repr(value))
 
 
@@ -171,7 +147,7 @@ def build_parts(parts: Mapping[str, Mapping[str, Any]], table: Mapping[str, Loss
         setting: handed to constructors that ask for it.
 
     Returns:
-        One loss a part.
+        One loss per part.
     """
     losses = []
     for name, options in parts.items():
@@ -184,17 +160,20 @@ def build_parts(parts: Mapping[str, Mapping[str, Any]], table: Mapping[str, Loss
     return losses
 
 
-class Joined(nn.Module):
+class Joined(Loss):
     """The sum of several losses: terms side by side, needs united, parameters of all parts in one module."""
 
     def __init__(self, parts: list[Loss]) -> None:
         super().__init__()
-        self.parts = parts
-        self.modules_of_parts = nn.ModuleList([part for part in parts if isinstance(part, nn.Module)])
-        needs = Needs()
-        for part in parts:
-            needs = needs | part.needs
-        self.needs = needs
+        self._parts = tuple(parts)
+        self.summands = nn.ModuleList(parts)
+        self.needs = functools.reduce(operator.or_, (part.needs for part in parts))
+        self.advice = next((part.advice for part in parts if part.advice), "")
+
+    @property
+    def parts(self) -> tuple[Loss, ...]:
+        """The losses that are added."""
+        return self._parts
 
     def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the terms of all parts; a name used twice is numbered.
@@ -210,15 +189,22 @@ class Joined(nn.Module):
                 terms[name if name not in terms else next(n for n in numbered if n not in terms)] = value
         return terms
 
-    @property
-    def deployed(self) -> Callable[[nn.Module], nn.Module] | None:
-        """What a part hands over instead of the network in training (SimKD), or None."""
-        return next((d for d in (getattr(p, "deployed", None) for p in self.parts) if d), None)
+    def prepare(self, network: nn.Module, batches: Iterable[Batch]) -> None:
+        """Prepare the parts that ask for it; where there are several, the pass is kept in memory for them."""
+        asking = [part for part in self.parts if part.needs.prepares]
+        shared = list(batches) if len(asking) > 1 else batches
+        for part in asking:
+            part.prepare(network, shared)
 
-    @property
-    def stall_advice(self) -> str:
-        """Advice of the first part that has some, for the alarm of a model that learns nothing."""
-        return next((a for a in (getattr(p, "stall_advice", "") for p in self.parts) if a), "")
+    def deployed(self, network: nn.Module) -> nn.Module:
+        """Return what the parts hand over, one upon the other; only one of them changes anything."""
+        for part in self.parts:
+            network = part.deployed(network)
+        return network
+
+    def memory_bytes(self) -> int:
+        """Return the size of all parts' memories."""
+        return sum(part.memory_bytes() for part in self.parts)
 
 
 def join(parts: list[Loss]) -> Loss:

@@ -5,9 +5,10 @@ Shape legend, used in every docstring: N examples, C classes, D features, H heig
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import abc
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -100,9 +101,10 @@ class Needs:
         views: augmented views of the batch beyond the plain one.
         uses_teacher: whether a teacher is needed at all.
         output: whether the network in training is to be run on the plain batch; False for a loss that runs it itself.
-        examples: whether the number of training examples must be known (tables and memories with a row an example).
+        examples: whether the number of training examples must be known (tables and memories with one row per example).
         preparation: names of things to be prepared once per teacher before any student starts.
         initial_epochs: epochs of an initialisation stage before the main training.
+        prepares: whether `Loss.prepare` is to be called on the network before the first step.
     """
 
     network: frozenset[Tap] = frozenset()
@@ -113,6 +115,7 @@ class Needs:
     preparation: frozenset[str] = frozenset()
     initial_epochs: int = 0
     output: bool = True
+    prepares: bool = False
 
     def __or__(self, other: Needs) -> Needs:
         return Needs(
@@ -124,6 +127,7 @@ class Needs:
             self.preparation | other.preparation,
             max(self.initial_epochs, other.initial_epochs),
             self.output or other.output,
+            self.prepares or other.prepares,
         )
 
 
@@ -161,17 +165,83 @@ class Progress:
         return torch.Generator().manual_seed(derive(self.seed, stream, self.step))
 
 
-class Loss(Protocol):
-    """An objective or a method: weighted terms from outputs; an `nn.Module` where it has parameters or memory."""
+@dataclass(frozen=True)
+class Setting:
+    """What a loss with parameters or memory must know of the problem and of the networks before training.
+
+    Attributes:
+        classes: C.
+        examples: size of the training split.
+        network_shapes: shapes without N of the network's taps, one tuple per map; ``embedding`` has one.
+        teacher_shapes: the teacher's.
+        network: the network in training itself, for methods that reuse parts of it.
+        teacher: the teacher's network, where it has one.
+        labels: ``(examples,)`` int64 of the training split, for methods that look up an example's class.
+        student: an untrained network of the student that a teacher is made for, where its objective names one; parts of it are
+            copied.
+        student_shapes: the student's, as ``network_shapes``.
+    """
+
+    classes: int
+    examples: int = 0
+    network_shapes: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    teacher_shapes: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    network: nn.Module | None = None
+    teacher: nn.Module | None = None
+    labels: Tensor | None = None
+    student: nn.Module | None = None
+    student_shapes: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+
+
+class Loss(nn.Module, abc.ABC):
+    """An objective or a method: weighted terms from outputs.
+
+    Its parameters train with the network's, its buffers are in the checkpoint, and neither is exported. Whoever trains with a
+    loss asks for nothing but the members declared here.
+
+    Attributes:
+        needs: what the loop must serve.
+        advice: what to try where the network learns nothing, for the alarm.
+    """
+
+    needs: Needs = Needs()
+    advice: str = ""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms: ...  # noqa: D102
+
+    @abc.abstractmethod
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+        """Return named, weighted scalars; the loop minimises their sum.
+
+        Args:
+            network: what the network in training answers, with the taps and views that the needs name.
+            teacher: what the frozen teacher answers, or None without one.
+            batch: with labels.
+            progress: where in training.
+        """
 
     @property
-    def needs(self) -> Needs:
-        """Return what the loop must serve."""
-        ...
+    def parts(self) -> tuple[Loss, ...]:
+        """The losses that this one is the sum of: itself, but for a sum."""
+        return (self,)
 
-    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
-        """Return named, weighted scalars; the loop minimises their sum."""
-        ...
+    def prepare(self, network: nn.Module, batches: Iterable[Batch]) -> None:
+        """Look at the network as it is before the first step; called where ``needs.prepares``, otherwise nothing.
+
+        Args:
+            network: that is to be trained.
+            batches: one pass over the training split, augmented as in training.
+        """
+
+    def deployed(self, network: nn.Module) -> nn.Module:
+        """Return what is evaluated, kept and exported in place of the network in training: the network itself for most."""
+        return network
+
+    def memory_bytes(self) -> int:
+        """Return the size of what is kept with one row per training example; it goes into every checkpoint."""
+        return 0
 
 
 class FrozenTeacher(Protocol):
@@ -180,8 +250,3 @@ class FrozenTeacher(Protocol):
     def __call__(self, batch: Batch, taps: frozenset[Tap]) -> Output:
         """Return the teacher's output for a batch, with the taps that somebody needs."""
         ...
-
-
-def auxiliary(loss: object) -> nn.Module | None:
-    """Return the loss's own module, whose parameters train with the network, or None for a stateless loss."""
-    return loss if isinstance(loss, nn.Module) else None

@@ -13,7 +13,7 @@ from goodteacher.base.errors import DataError, check_choice, check_range
 from goodteacher.base.probability import brier_score, log_soften, nll
 from goodteacher.base.seeds import torch_stream
 from goodteacher.base.types import Labels, Logits, PerExample, Probabilities
-from goodteacher.maps.table import Score, fit_temperature
+from goodteacher.maps.temperature import Score, fit_temperature
 
 Binning = Literal["width", "mass"]
 

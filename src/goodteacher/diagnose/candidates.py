@@ -13,7 +13,7 @@ from goodteacher.base.probability import log_probabilities
 from goodteacher.base.types import Logits
 from goodteacher.data.problem import Problem
 from goodteacher.diagnose.ranking import Candidate, Evidence
-from goodteacher.maps.table import parse_map
+from goodteacher.maps.table import parse_map, written_out
 from goodteacher.study.answers import Answers
 from goodteacher.study.names import check_given
 from goodteacher.study.outputs import out_of_fold
@@ -22,7 +22,6 @@ from goodteacher.study.run import Run
 from goodteacher.study.spec import Named
 from goodteacher.study.store import Store
 from goodteacher.study.teaching import Teaching
-from goodteacher.study.trial import canonical_map
 from goodteacher.train.infer import predict
 
 
@@ -112,7 +111,7 @@ def _map_name(spec: Named) -> str:
 
 def _candidate(name: str, runs: Sequence[Run], spec: Named | None, problem: Problem | None, device: str) -> Candidate:
     """Return a candidate from saved outputs, or from outputs computed now where they are of another problem."""
-    target_map = canonical_map(spec)
+    target_map = written_out(spec)
     if problem is None or all(r.spec.problem == problem.fingerprint for r in runs):
         seeds: dict[int, Answers] = {}
         for run in runs:
@@ -123,7 +122,7 @@ def _candidate(name: str, runs: Sequence[Run], spec: Named | None, problem: Prob
         check_given(Given(run.spec, run.facts), run.id, problem.facts, "rank")
     if parse_map(target_map).views:
         raise ConfigError(
-            "map", rule="that averages views needs the outputs saved with a run", received=_map_name(target_map)
+            "map", rule="that averages views needs the outputs saved with a run", received=next(iter(target_map))
         )
     fitted = [_saved(r, target_map).map for r in runs]
     logits = [predict(r.model.to(device), problem, "validation", device=device, spec=r.input_spec) for r in runs]

@@ -16,9 +16,9 @@ from goodteacher.base.errors import ShapeError, check_choice, check_range
 from goodteacher.base.probability import brier_score, log_soften
 from goodteacher.base.seeds import torch_stream
 from goodteacher.base.types import Labels, Logits
-from goodteacher.maps.fits import minimise
 from goodteacher.maps.proxy import LOG_FLOOR, check_coefficients, proxy_teacher, pull_at, solve
-from goodteacher.maps.views import OneView
+from goodteacher.maps.target_map import OneView
+from goodteacher.maps.temperature import minimise
 
 Coefficients: TypeAlias = tuple[float, ...] | tuple[tuple[float, ...], ...]
 # A search looks at this many probabilities, or this many examples where there are many classes: a few numbers are fitted.
@@ -174,7 +174,7 @@ class FitProxy:
             try:
                 epsilon = torch.tensor(self.coefficients, dtype=torch.float64)
             except (TypeError, ValueError) as error:
-                rule = "must be numbers, or one list of equal length a class"
+                rule = "must be numbers, or one list of equal length per class"
                 raise ShapeError("coefficients", rule=rule, received=repr(self.coefficients)) from error
             check_coefficients(epsilon, None)
 

@@ -1,11 +1,10 @@
-"""The target map that averages over augmented views of an example, and what all other maps do with views.
+"""The target map that averages over augmented views of an example.
 
 Legend: V views, the plain one first, N examples, C classes.
 """
 
 from __future__ import annotations
 
-import abc
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,20 +13,6 @@ from torch import Tensor
 from goodteacher.base.errors import check_choice, check_range
 from goodteacher.base.types import Labels, Logits
 from goodteacher.maps.ensembles import SPACES, Space, mean_of
-
-
-class OneView(abc.ABC):
-    """A map that looks at the plain view of an example alone."""
-
-    views: ClassVar[int] = 0
-
-    @abc.abstractmethod
-    def __call__(self, logits: Logits, labels: Labels | None = None) -> Logits:
-        """Return mapped logits, ``(N, C)``."""
-
-    def of_views(self, stack: Tensor, labels: Labels | None = None) -> Logits:
-        """Return the mapped logits of the first of ``(V, N, C)``."""
-        return self(stack[0], labels)
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,16 @@ Legend: N examples, D features, H height, W width; F^s, F^t maps of student and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import check_choice, check_range
 from goodteacher.base.probability import reduce
-from goodteacher.base.types import Batch, Needs, Output, Progress, Reduction, Terms
-from goodteacher.methods.connectors import check_maps, pool_to_smaller, shapes_of, total, wide
+from goodteacher.base.types import Reduction
+from goodteacher.methods.connectors import check_maps, pool_to_smaller, wide
 
 AttentionForm: TypeAlias = Literal["code", "paper"]
 
@@ -71,26 +69,3 @@ def at(
 def _attention(x: Tensor, power: float) -> Tensor:
     """Return attention ``(N, H W)`` as unit vectors; the mean over features points where their sum does."""
     return F.normalize(x.abs().pow(power).mean(dim=1).flatten(1), dim=1)
-
-
-@dataclass(frozen=True)
-class AT:
-    """Attention maps after every stage, weighted by β; see `at`."""
-
-    setting: Setting
-    beta: float = 1000.0
-    power: float = 2.0
-    form: AttentionForm = "code"
-    needs: ClassVar[Needs] = Needs(frozenset({"stages"}), frozenset({"stages"}), uses_teacher=True)
-
-    def __post_init__(self) -> None:
-        check_range("beta", self.beta, low=0.0)
-        check_range("power", self.power, low=1.0)
-        check_choice("form", self.form, ("code", "paper"))
-        shapes_of(self.setting, "at", student="stages")
-
-    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
-        """Return the term ``at``, summed over stages."""
-        assert teacher is not None, "the plan refuses at without a teacher"
-        maps = zip(network.stages, teacher.stages, strict=False)
-        return {"at": self.beta * total([at(s, t, power=self.power, form=self.form) for s, t in maps])}

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from goodteacher.base.checks import check_same_shape
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import check_range
 from goodteacher.base.probability import reduce
-from goodteacher.base.types import Batch, Needs, Output, Progress, Reduction, Terms
-from goodteacher.methods.connectors import Regressor, check_maps, shapes_of, total, wide
+from goodteacher.base.shapes import shapes_of
+from goodteacher.base.types import Batch, Loss, Needs, Output, Progress, Reduction, Setting, Terms
+from goodteacher.methods.connectors import Regressor, check_maps, total, wide
 
 SCALE = 3 / 1000
 """Weight of the sum over maps; Heo et al. (2019a), as released."""
@@ -52,7 +52,7 @@ def ab(student_map: Tensor, teacher_map: Tensor, *, margin: float = 1.0, reducti
     return reduce((margin - side * student).clamp_min(0).square().flatten(1).sum(dim=1), reduction)
 
 
-class AB(nn.Module):
+class AB(Loss):
     """Activation boundaries of every stage in a stage of initialisation, weighted by β; see `ab`.
 
     Each shallower map weighs half of the next. After the initialisation the method has no term.

@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar, Literal, final
+from typing import Literal, final
 
 from torch import Tensor, nn
-from torch.linalg import vector_norm
 
 from goodteacher.base.checks import check_same_shape
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError, check_choice, check_range
 from goodteacher.base.probability import widen
-from goodteacher.base.types import Batch, Needs, Output, Progress, Terms
+from goodteacher.base.types import Batch, Loss, Needs, Output, Progress, Setting, Terms
 from goodteacher.methods.relations import check_embeddings, embeddings, unit
-
-Variant = Literal["paper", "torchdistill"]
 
 
 def cc(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
@@ -58,7 +54,6 @@ def cc_kernel(
     *,
     sharpness: float = 0.4,
     order: int = 2,
-    variant: Variant = "paper",
 ) -> Tensor:
     r"""Squared distance between the batch's Gaussian kernel matrices, each by its Taylor series.
 
@@ -71,7 +66,6 @@ def cc_kernel(
         teacher_embedding: h^t, ``(N, D)``, likewise; receives the gradient too, because its linear embedding trains.
         sharpness: γ > 0 of the kernel exp(-γ‖x - y‖²).
         order: P ≥ 1, terms kept beyond the constant.
-        variant: ``paper`` as written; ``torchdistill`` takes the vectors at their own length and the norm without its square.
 
     Returns:
         Scalar, dimensionless.
@@ -87,22 +81,19 @@ def cc_kernel(
 
     Source: Peng et al. (2019), section 3.
 
-    Differs: see ``variant``; the factor exp(-2γ) presumes vectors of length 1, hence the default.
+    Differs: torchdistill takes the vectors at their own length, though the factor exp(-2γ) presumes length 1, and the norm
+    without its square.
     """
     check_embeddings(student_embedding, teacher_embedding)
     check_same_shape(student_embedding=student_embedding, teacher_embedding=teacher_embedding)
-    _check_kernel(sharpness, order, variant)
+    _check_kernel(sharpness, order)
     own, theirs = widen(student_embedding), widen(teacher_embedding)
-    if variant == "torchdistill":
-        length: Tensor = vector_norm(_kernel(own, sharpness, order) - _kernel(theirs, sharpness, order))
-        return length / len(own) ** 2
     return (_kernel(unit(own), sharpness, order) - _kernel(unit(theirs), sharpness, order)).square().mean()
 
 
-def _check_kernel(sharpness: float, order: int, variant: str) -> None:
+def _check_kernel(sharpness: float, order: int) -> None:
     check_range("sharpness", sharpness, low=0.0, open_low=True)
     check_range("order", order, low=1)
-    check_choice("variant", variant, ("paper", "torchdistill"))
 
 
 def _kernel(h: Tensor, sharpness: float, order: int) -> Tensor:
@@ -114,7 +105,7 @@ def _kernel(h: Tensor, sharpness: float, order: int) -> Tensor:
 
 
 @final
-class CC(nn.Module):
+class CC(Loss):
     """Correlation congruence of two trained linear embeddings, weighted by β; see `cc` and `cc_kernel`.
 
     Args:
@@ -131,9 +122,7 @@ class CC(nn.Module):
     Source: Peng et al. (2019); the embeddings of RepDistiller, where the teacher's trains too, so that both could collapse.
     """
 
-    needs: ClassVar[Needs] = Needs(
-        network=frozenset({"embedding"}), teacher=frozenset({"embedding"}), uses_teacher=True
-    )
+    needs = Needs(network=frozenset({"embedding"}), teacher=frozenset({"embedding"}), uses_teacher=True)
 
     def __init__(
         self,
@@ -149,7 +138,7 @@ class CC(nn.Module):
         check_range("beta", beta, low=0.0)
         check_choice("form", form, ("pairs", "kernel"))
         check_range("dimensions", dimensions, low=1)
-        _check_kernel(sharpness, order, "paper")
+        _check_kernel(sharpness, order)
         self.beta, self.form, self.sharpness, self.order = beta, form, sharpness, order
         self.student = nn.Linear(_length(setting.network_shapes, "student"), dimensions)
         self.teacher = nn.Linear(_length(setting.teacher_shapes, "teacher"), dimensions)

@@ -5,18 +5,15 @@ Legend: N examples, D features, H height, W width; a shape is written without N.
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from goodteacher.base.checks import check_float
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError, ShapeError
-from goodteacher.base.types import PerExample, Tap
+from goodteacher.base.shapes import Shape
+from goodteacher.base.types import PerExample
 
-Shape: TypeAlias = tuple[int, ...]
 FACTOR_RATE = 0.5
 """Width of a factor as a share of the teacher's map; Kim, Park & Kwak (2018)."""
 
@@ -72,48 +69,6 @@ def pool_to_smaller(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 def mean_square(student_map: Tensor, teacher_map: Tensor) -> PerExample:
     """Return the squared difference, averaged over everything but the examples, ``(N,)``."""
     return (student_map - teacher_map).square().flatten(1).mean(dim=1)
-
-
-def shapes_of(
-    setting: Setting, method: str, *, student: Tap | None = None, teacher: Tap | None = None
-) -> list[tuple[Shape, Shape]]:
-    """Return the shapes of student's and teacher's maps, zipped from the shallow end; the shorter list wins.
-
-    Args:
-        setting: where shapes are described.
-        method: for messages.
-        student: tap of the student.
-        teacher: tap of the teacher, by default the same.
-
-    Returns:
-        Pairs of ``(D, H, W)``; of ``(D,)`` for the tap ``embedding``.
-
-    Raises:
-        ConfigError: if a tap is not described, or holds vectors where maps are needed.
-
-    Example:
-        >>> setting = Setting(10, network_shapes={"stages": ((16, 8, 8),)}, teacher_shapes={"stages": ((32, 8, 8),)})
-        >>> shapes_of(setting, "at", student="stages")
-        [((16, 8, 8), (32, 8, 8))]
-    """
-    tap: Tap = student or "stages"
-    sides = [("student", setting.network_shapes, tap), ("teacher", setting.teacher_shapes, teacher or tap)]
-    for side, shapes, name in sides:
-        if not shapes.get(name):
-            raise ConfigError(
-                f"method '{method}'",
-                rule=f"reads the {side}'s tap '{name}'",
-                received="a network without it",
-                remedy="choose a network with taps, or a method that compares logits",
-            )
-        if name != "embedding" and any(len(shape) != 3 for shape in shapes[name]):
-            raise ConfigError(
-                f"method '{method}'",
-                rule=f"needs maps (D, H, W) from the {side}'s tap '{name}'",
-                received=f"shapes {shapes[name]}",
-                remedy="choose a convolutional network, or a method that compares logits or embeddings",
-            )
-    return list(zip(sides[0][1][sides[0][2]], sides[1][1][sides[1][2]], strict=False))
 
 
 class Regressor(nn.Module):

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError, ShapeError, check_choice, check_range
-from goodteacher.base.types import Batch, Labels, Needs, Output, Progress, Terms
-from goodteacher.methods.connectors import check_embeddings, check_widths, shapes_of, wide
+from goodteacher.base.shapes import shapes_of
+from goodteacher.base.types import Batch, Labels, Loss, Needs, Output, Progress, Setting, Terms
+from goodteacher.methods.connectors import check_embeddings, check_widths, wide
 
 PositiveMode: TypeAlias = Literal["exact", "relax"]
 EPSILON = 1e-7
@@ -223,7 +223,7 @@ class CRD(nn.Module):
         return memory.index_copy(0, indices, F.normalize(rows, dim=1))
 
 
-class CRDMethod(nn.Module):
+class CRDMethod(Loss):
     """Contrast of embeddings, weighted by β; see `CRD`.
 
     Args:

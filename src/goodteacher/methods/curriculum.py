@@ -6,16 +6,15 @@ Legend: N examples, C classes, T temperature; q and p softened probabilities of 
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal, final
+from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
 
 from goodteacher.base.checks import check_float, check_logits, values_are_trusted
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ShapeError, check_choice, check_range
 from goodteacher.base.probability import kl, log_soften, reduce, widen
-from goodteacher.base.types import Batch, Logits, Needs, Output, Progress, Reduction, Terms
+from goodteacher.base.types import Batch, Logits, Loss, Needs, Output, Progress, Reduction, Setting, Terms
 
 HIDDEN = 128
 
@@ -72,7 +71,7 @@ def ctkd(
 
 
 @final
-class CTKD(nn.Module):
+class CTKD(Loss):
     r"""Distillation at a learned temperature; see `ctkd`.
 
     .. math:: T = T_0 + R\, \sigma(\theta), \quad \lambda(e) = \tfrac12 (1 - \cos(\pi \min(e / E, 1)))
@@ -102,7 +101,7 @@ class CTKD(nn.Module):
     Differs: the released code holds the global form only; the size of the instance-wise network is a choice made here.
     """
 
-    needs: ClassVar[Needs] = Needs(uses_teacher=True)
+    needs = Needs(uses_teacher=True)
 
     def __init__(
         self,

@@ -6,18 +6,17 @@ Legend: N examples, D features, H height, W width; F^s, F^t maps of student and 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from goodteacher.base.checks import check_same_shape
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError, ShapeError, check_choice, check_range
 from goodteacher.base.probability import reduce
-from goodteacher.base.types import Batch, Needs, Output, PerExample, Progress, Reduction, Terms
+from goodteacher.base.shapes import shapes_of
+from goodteacher.base.types import Batch, Loss, Needs, Output, PerExample, Progress, Reduction, Setting, Terms
 from goodteacher.methods.connectors import (
     FACTOR_RATE,
     Regressor,
@@ -25,7 +24,6 @@ from goodteacher.methods.connectors import (
     factor_encoder,
     mean_square,
     pool_to_smaller,
-    shapes_of,
     total,
     wide,
 )
@@ -65,7 +63,7 @@ def fitnet(student_map: Tensor, teacher_map: Tensor, *, reduction: Reduction = "
     return reduce(mean_square(wide(student_map), wide(teacher_map.detach())), reduction)
 
 
-class FitNet(nn.Module):
+class FitNet(Loss):
     """One hint through a regressor, weighted by β; see `fitnet`.
 
     Args:
@@ -136,24 +134,6 @@ def _mean_kernel(u: Tensor, v: Tensor) -> PerExample:
     return (u @ v.transpose(1, 2)).square().mean(dim=(1, 2))
 
 
-@dataclass(frozen=True)
-class NST:
-    """Neuron selectivity after every stage, weighted by β; see `nst`."""
-
-    setting: Setting
-    beta: float = 50.0
-    needs: ClassVar[Needs] = STAGES
-
-    def __post_init__(self) -> None:
-        check_range("beta", self.beta, low=0.0)
-        shapes_of(self.setting, "nst", student="stages")
-
-    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
-        """Return the term ``nst``, summed over stages."""
-        assert teacher is not None, "the plan refuses nst without a teacher"
-        return {"nst": self.beta * total([nst(s, t) for s, t in zip(network.stages, teacher.stages, strict=False)])}
-
-
 class VID(nn.Module):
     r"""Variational information: likelihood of the teacher's map under a Gaussian around the regressed student's.
 
@@ -215,7 +195,7 @@ class VID(nn.Module):
         return reduce(0.5 * surprise.flatten(1).mean(dim=1), reduction)
 
 
-class VIDMethod(nn.Module):
+class VIDMethod(Loss):
     """Variational information after every stage, weighted by β; see `VID`."""
 
     needs = STAGES
@@ -281,7 +261,7 @@ def _factor_direction(factor: Tensor) -> Tensor:
     return F.normalize(factor.square().mean(dim=1).flatten(1), dim=1)
 
 
-class FT(nn.Module):
+class FT(Loss):
     """Factor of the last map through a translator, weighted by β; the teacher's paraphraser is prepared; see `ft`."""
 
     needs = Needs(

@@ -5,16 +5,13 @@ Legend: N examples, C classes, T temperature; q rows of the table, p the student
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
 from goodteacher.base.checks import check_float, check_logits, check_same_shape, check_simplex
 from goodteacher.base.errors import check_range
-from goodteacher.base.probability import kl, log_probabilities, log_soften, reduce, soften
-from goodteacher.base.types import Batch, Logits, Needs, Output, Probabilities, Progress, Reduction, Terms
+from goodteacher.base.probability import kl, log_probabilities, log_soften, reduce
+from goodteacher.base.types import Logits, Probabilities, Reduction
 
 
 def filter_kd(
@@ -62,27 +59,3 @@ def filter_kd(
     check_range("factor", factor, low=0.0)
     teacher = log_soften(log_probabilities(probabilities), temperature)
     return reduce(factor * temperature**2 * kl(teacher, log_soften(student_logits, temperature)), reduction)
-
-
-@dataclass(frozen=True)
-class FilterKD:
-    """Divergence from a table of averaged predictions, weighted by α; see `filter_kd`.
-
-    The teacher of such a student is the table; its log-probabilities arrive as logits.
-    """
-
-    alpha: float = 1.0
-    temperature: float = 1.0
-    factor: float = 1.0
-    needs: ClassVar[Needs] = Needs(uses_teacher=True)
-
-    def __post_init__(self) -> None:
-        check_range("alpha", self.alpha, low=0.0)
-        check_range("temperature", self.temperature, low=0.0, open_low=True)
-        check_range("factor", self.factor, low=0.0)
-
-    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
-        """Return the term ``filter``."""
-        assert teacher is not None, "the plan refuses filter without a teacher"
-        loss = filter_kd(network.logits, soften(teacher.logits), temperature=self.temperature, factor=self.factor)
-        return {"filter": self.alpha * loss}

@@ -5,18 +5,17 @@ Legend: N examples, D features, H height, W width; F_1, F_2 consecutive maps of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError, check_range
 from goodteacher.base.probability import reduce
-from goodteacher.base.types import Batch, Needs, Output, Progress, Reduction, Terms
-from goodteacher.methods.connectors import Shape, check_maps, check_widths, pool_to_smaller, shapes_of, total, wide
+from goodteacher.base.shapes import Shape, shapes_of
+from goodteacher.base.types import Batch, Loss, Needs, Output, Progress, Reduction, Setting, Tap, Terms
+from goodteacher.methods.connectors import check_maps, check_widths, pool_to_smaller, total, wide
 
 EXTRA_VECTORS = 3
 """How many more singular vectors the student offers than the teacher; Lee et al. (2018), as released."""
@@ -71,30 +70,28 @@ def _flow(first: Tensor, second: Tensor) -> Tensor:
     return first @ second.transpose(1, 2) / first.shape[2]
 
 
-@dataclass(frozen=True)
-class FSP:
+@final
+class FSP(Loss):
     """Flow from stem to first stage and from stage to stage, in a stage of initialisation, weighted by β; see `fsp`.
 
     After the initialisation the method has no term.
+
+    Args:
+        setting: supplies shapes, which must be of equal widths.
+        beta: weight.
+        initial_epochs: length of the initialisation.
     """
 
-    setting: Setting
-    beta: float = 1.0
-    initial_epochs: int = 30
-
-    def __post_init__(self) -> None:
-        check_range("beta", self.beta, low=0.0)
-        check_range("initial_epochs", self.initial_epochs, low=1)
-        pairs = shapes_of(self.setting, "fsp", student="stem") + shapes_of(self.setting, "fsp", student="stages")
+    def __init__(self, setting: Setting, *, beta: float = 1.0, initial_epochs: int = 30) -> None:
+        super().__init__()
+        check_range("beta", beta, low=0.0)
+        check_range("initial_epochs", initial_epochs, low=1)
+        pairs = shapes_of(setting, "fsp", student="stem") + shapes_of(setting, "fsp", student="stages")
         _check_equal_widths("fsp", pairs)
+        self.beta, maps = beta, frozenset[Tap]({"stem", "stages"})
+        self.needs = Needs(maps, maps, uses_teacher=True, initial_epochs=initial_epochs)
 
-    @property
-    def needs(self) -> Needs:
-        """Taps of all maps but the embedding, and the initialisation."""
-        maps = frozenset({"stem", "stages"})
-        return Needs(maps, maps, uses_teacher=True, initial_epochs=self.initial_epochs)  # type: ignore[arg-type]
-
-    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``fsp`` in the initialisation, summed over pairs of maps, and nothing afterwards."""
         if not progress.initial:
             return {}
@@ -217,24 +214,29 @@ class _LeadingVectors(torch.autograd.Function):
         return (gram + gram.transpose(1, 2)) / 2, None
 
 
-@dataclass(frozen=True)
-class KDSVD:
-    """Singular vectors from stage to stage, weighted by β; see `kdsvd`."""
+@final
+class KDSVD(Loss):
+    """Singular vectors from stage to stage, weighted by β; see `kdsvd`.
 
-    setting: Setting
-    beta: float = 1.0
-    vectors: int = 1
-    needs: ClassVar[Needs] = Needs(frozenset({"stages"}), frozenset({"stages"}), uses_teacher=True)
+    Args:
+        setting: supplies shapes, which must be of equal widths.
+        beta: weight.
+        vectors: how many of the teacher's singular vectors count.
+    """
 
-    def __post_init__(self) -> None:
-        check_range("beta", self.beta, low=0.0)
-        check_range("vectors", self.vectors, low=1)
-        pairs = shapes_of(self.setting, "kdsvd", student="stages")
+    needs = Needs(frozenset({"stages"}), frozenset({"stages"}), uses_teacher=True)
+
+    def __init__(self, setting: Setting, *, beta: float = 1.0, vectors: int = 1) -> None:
+        super().__init__()
+        check_range("beta", beta, low=0.0)
+        check_range("vectors", vectors, low=1)
+        self.beta, self.vectors = beta, vectors
+        pairs = shapes_of(setting, "kdsvd", student="stages")
         _check_equal_widths("kdsvd", pairs)
         if len(pairs) < 2:
             raise ConfigError("method 'kdsvd'", rule="needs two stages", received=len(pairs))
 
-    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``kdsvd``, summed over pairs of stages."""
         assert teacher is not None, "the plan refuses kdsvd without a teacher"
         pairs = zip(pairwise(network.stages), pairwise(teacher.stages), strict=False)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import final
 
 from goodteacher.base.errors import check_range
 from goodteacher.base.probability import log_soften, nll
-from goodteacher.base.types import Batch, Needs, Output, Progress, Terms
+from goodteacher.base.types import Batch, Loss, Output, Progress, Terms
 
 
-@dataclass(frozen=True)
-class HardLabels:
-    """Cross-entropy to the label, weighted by γ; with γ = 1 and nothing else it is the student alone."""
+@final
+class HardLabels(Loss):
+    """Cross-entropy to the label, weighted by γ; with γ = 1 and nothing else it is the student alone.
 
-    gamma: float = 1.0
-    needs: ClassVar[Needs] = Needs()
+    Args:
+        gamma: weight.
+    """
 
-    def __post_init__(self) -> None:
-        check_range("gamma", self.gamma, low=0.0)
+    def __init__(self, gamma: float = 1.0) -> None:
+        super().__init__()
+        check_range("gamma", gamma, low=0.0)
+        self.gamma = gamma
 
-    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``cross_entropy``."""
         return {"cross_entropy": self.gamma * nll(log_soften(network.logits), batch.labels).mean()}

@@ -5,8 +5,7 @@ Legend: N examples, C classes, T temperature; z^s, z^t logits of student and tea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal, final
 
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ from torch import Tensor
 from goodteacher.base.checks import check_labels, check_logits
 from goodteacher.base.errors import ConfigError, check_choice, check_range
 from goodteacher.base.probability import kl, log_soften, reduce, widen
-from goodteacher.base.types import Batch, Labels, Logits, Needs, Output, Progress, Reduction, Terms
+from goodteacher.base.types import Batch, Labels, Logits, Loss, Needs, Output, Progress, Reduction, Terms
 
 
 def kd(
@@ -140,26 +139,8 @@ def standardise(logits: Logits) -> Logits:
     return (wide - wide.mean(dim=-1, keepdim=True)) / (wide.std(dim=-1, keepdim=True) + 1e-7)
 
 
-@dataclass(frozen=True)
-class KD:
-    """Softened divergence to the teacher, weighted by α; see `kd`."""
-
-    alpha: float = 0.9
-    temperature: float = 4.0
-    needs: ClassVar[Needs] = Needs(uses_teacher=True)
-
-    def __post_init__(self) -> None:
-        check_range("alpha", self.alpha, low=0.0)
-        check_range("temperature", self.temperature, low=0.0, open_low=True)
-
-    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
-        """Return the term ``kd``."""
-        assert teacher is not None, "the plan refuses kd without a teacher"
-        return {"kd": self.alpha * kd(network.logits, teacher.logits, temperature=self.temperature)}
-
-
-@dataclass(frozen=True)
-class DKD:
+@final
+class DKD(Loss):
     """Decoupled distillation, growing linearly over the first epochs; see `dkd`.
 
     Args:
@@ -169,19 +150,17 @@ class DKD:
         warmup: epochs until full weight; epoch e (from 1) has weight min(e / warmup, 1).
     """
 
-    alpha: float = 1.0
-    beta: float = 8.0
-    temperature: float = 4.0
-    warmup: int = 20
-    needs: ClassVar[Needs] = Needs(uses_teacher=True)
+    needs = Needs(uses_teacher=True)
 
-    def __post_init__(self) -> None:
-        check_range("alpha", self.alpha, low=0.0)
-        check_range("beta", self.beta, low=0.0)
-        check_range("temperature", self.temperature, low=0.0, open_low=True)
-        check_range("warmup", self.warmup, low=0.0)
+    def __init__(self, *, alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0, warmup: int = 20) -> None:
+        super().__init__()
+        check_range("alpha", alpha, low=0.0)
+        check_range("beta", beta, low=0.0)
+        check_range("temperature", temperature, low=0.0, open_low=True)
+        check_range("warmup", warmup, low=0.0)
+        self.alpha, self.beta, self.temperature, self.warmup = alpha, beta, temperature, warmup
 
-    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``dkd``."""
         assert teacher is not None, "the plan refuses dkd without a teacher"
         loss = dkd(
@@ -195,8 +174,8 @@ class DKD:
         return {"dkd": _grown(progress, self.warmup) * loss}
 
 
-@dataclass(frozen=True)
-class LogitStandardization:
+@final
+class LogitStandardization(Loss):
     """`kd` or `dkd` of logits brought to mean 0 and standard deviation 1, weighted by α; see `standardise`.
 
     Args:
@@ -207,32 +186,37 @@ class LogitStandardization:
         warmup: epochs until full weight, for ``dkd`` only; 20 if not given.
     """
 
-    base: Literal["kd", "dkd"] = "kd"
-    alpha: float = 9.0
-    temperature: float = 2.0
-    beta: float | None = None
-    warmup: int | None = None
-    needs: ClassVar[Needs] = Needs(uses_teacher=True)
+    needs = Needs(uses_teacher=True)
 
-    def __post_init__(self) -> None:
-        check_choice("base", self.base, ("kd", "dkd"))
-        check_range("alpha", self.alpha, low=0.0)
-        check_range("temperature", self.temperature, low=0.0, open_low=True)
-        for name in ("beta", "warmup"):
-            value = getattr(self, name)
-            if value is not None and self.base == "kd":
+    def __init__(
+        self,
+        *,
+        base: Literal["kd", "dkd"] = "kd",
+        alpha: float = 9.0,
+        temperature: float = 2.0,
+        beta: float | None = None,
+        warmup: int | None = None,
+    ) -> None:
+        super().__init__()
+        check_choice("base", base, ("kd", "dkd"))
+        check_range("alpha", alpha, low=0.0)
+        check_range("temperature", temperature, low=0.0, open_low=True)
+        for name, value in (("beta", beta), ("warmup", warmup)):
+            if value is not None and base == "kd":
                 raise ConfigError(name, rule="belongs to base: dkd", received=value, remedy="leave it out for base: kd")
             check_range(name, value or 0.0, low=0.0)
+        self.base, self.alpha, self.temperature = base, alpha, temperature
+        self.beta, self.warmup = 2.0 if beta is None else beta, 20 if warmup is None else warmup
 
-    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``logit_standardization``."""
         assert teacher is not None, "the plan refuses logit_standardization without a teacher"
         own, theirs = standardise(network.logits), standardise(teacher.logits)
         if self.base == "kd":
             loss = kd(own, theirs, temperature=self.temperature)
         else:
-            beta, warmup = 2.0 if self.beta is None else self.beta, 20 if self.warmup is None else self.warmup
-            loss = dkd(own, theirs, batch.labels, beta=beta, temperature=self.temperature) * _grown(progress, warmup)
+            loss = dkd(own, theirs, batch.labels, beta=self.beta, temperature=self.temperature)
+            loss = loss * _grown(progress, self.warmup)
         return {"logit_standardization": self.alpha * loss}
 
 

@@ -5,16 +5,13 @@ Legend: N examples, C classes, T temperature; z^s, z^t logits of student and tea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from torch import Tensor
 from torch.linalg import vector_norm
 
 from goodteacher.base.checks import check_logits
 from goodteacher.base.errors import check_range
 from goodteacher.base.probability import kl, log_soften, reduce, soften
-from goodteacher.base.types import Batch, Logits, Needs, Output, Progress, Reduction, Terms
+from goodteacher.base.types import Logits, Reduction
 
 
 def dist(
@@ -135,64 +132,8 @@ def wttm(
     return reduce(weight * divergence, reduction)
 
 
-@dataclass(frozen=True)
-class DIST:
-    """Correlation with the teacher; see `dist`.
-
-    Args:
-        beta: weight of the relation between classes.
-        intra: weight of the relation within a class; `dist` calls it gamma, which in a method is the weight of the label.
-        temperature: T > 0.
-    """
-
-    beta: float = 2.0
-    intra: float = 2.0
-    temperature: float = 4.0
-    needs: ClassVar[Needs] = Needs(uses_teacher=True)
-
-    def __post_init__(self) -> None:
-        check_range("beta", self.beta, low=0.0)
-        check_range("intra", self.intra, low=0.0)
-        check_range("temperature", self.temperature, low=0.0, open_low=True)
-
-    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
-        """Return the term ``dist``."""
-        assert teacher is not None, "the plan refuses dist without a teacher"
-        loss = dist(network.logits, teacher.logits, beta=self.beta, gamma=self.intra, temperature=self.temperature)
-        return {"dist": loss}
-
-
-@dataclass(frozen=True)
-class TTM:
-    """Divergence from the softened teacher, weighted by α; see `ttm`. Defaults: vgg13 to vgg8 on CIFAR-100."""
-
-    alpha: float = 45.0
-    temperature: float = 10.0
-    needs: ClassVar[Needs] = Needs(uses_teacher=True)
-
-    def __post_init__(self) -> None:
-        check_range("alpha", self.alpha, low=0.0)
-        check_range("temperature", self.temperature, low=0.0, open_low=True)
-
-    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
-        """Return the term ``ttm``."""
-        assert teacher is not None, "the plan refuses ttm without a teacher"
-        return {"ttm": self.alpha * ttm(network.logits, teacher.logits, temperature=self.temperature)}
-
-
-@dataclass(frozen=True)
-class WTTM:
-    """Weighted divergence from the softened teacher, weighted by α; see `wttm`. Defaults: with CRD, vgg13 to vgg8."""
-
-    alpha: float = 4.0
-    temperature: float = 5.0
-    needs: ClassVar[Needs] = Needs(uses_teacher=True)
-
-    def __post_init__(self) -> None:
-        check_range("alpha", self.alpha, low=0.0)
-        check_range("temperature", self.temperature, low=0.0, open_low=True)
-
-    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
-        """Return the term ``wttm``."""
-        assert teacher is not None, "the plan refuses wttm without a teacher"
-        return {"wttm": self.alpha * wttm(network.logits, teacher.logits, temperature=self.temperature)}
+def dist_intra(
+    student_logits: Logits, teacher_logits: Logits, *, beta: float = 2.0, intra: float = 2.0, temperature: float = 4.0
+) -> Tensor:
+    """Return `dist` with its γ called ``intra``: in a method, gamma is the weight of the label."""
+    return dist(student_logits, teacher_logits, beta=beta, gamma=intra, temperature=temperature)

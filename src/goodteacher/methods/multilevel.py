@@ -6,8 +6,7 @@ Legend: N examples, C classes, T temperature; P^s, P^t are (N, C) softened proba
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import final
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from torch import Tensor
 from goodteacher.base.checks import check_logits
 from goodteacher.base.errors import ConfigError, check_range
 from goodteacher.base.probability import kl, log_soften, nll
-from goodteacher.base.types import Batch, Logits, Needs, Output, Progress, Terms
+from goodteacher.base.types import Batch, Logits, Loss, Needs, Output, Progress, Terms
 
 TEMPERATURES = (2.0, 3.0, 4.0, 5.0, 6.0)
 
@@ -78,8 +77,8 @@ def _level(student_logits: Logits, teacher_logits: Logits, temperature: float, c
     return loss
 
 
-@dataclass(frozen=True)
-class MLKD:
+@final
+class MLKD(Loss):
     """Multi-level distillation of the plain and a strongly augmented view; see `mlkd`.
 
     Two views cost two forward and backward passes a step, and the published runs train twice as long: compare at equal cost.
@@ -88,26 +87,26 @@ class MLKD:
         alpha: weight of all distillation terms.
         label: weight of cross-entropy to the label on the strong view; on the plain view it is the method's gamma.
         temperatures: whose losses are added.
-        strong_consistency: whether the strong view has the Gram terms too; released code computes but never adds them.
     """
 
-    alpha: float = 1.0
-    label: float = 1.0
-    temperatures: tuple[float, ...] = TEMPERATURES
-    strong_consistency: bool = False
-    needs: ClassVar[Needs] = Needs(views=frozenset({"strong"}), uses_teacher=True)
+    needs = Needs(views=frozenset({"strong"}), uses_teacher=True)
 
-    def __post_init__(self) -> None:
-        check_range("alpha", self.alpha, low=0.0)
-        check_range("label", self.label, low=0.0)
-        _check_temperatures(self.temperatures)
+    def __init__(
+        self, *, alpha: float = 1.0, label: float = 1.0, temperatures: tuple[float, ...] = TEMPERATURES
+    ) -> None:
+        super().__init__()
+        check_range("alpha", alpha, low=0.0)
+        check_range("label", label, low=0.0)
+        _check_temperatures(temperatures)
+        self.alpha, self.label, self.temperatures = alpha, label, temperatures
 
-    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the terms ``mlkd``, ``mlkd_strong`` and ``cross_entropy_strong``."""
         assert teacher is not None, "the plan refuses mlkd without a teacher"
         own, theirs = network.views["strong"].logits, teacher.views["strong"].logits
         plain = mlkd(network.logits, teacher.logits, temperatures=self.temperatures)
-        strong = mlkd(own, theirs, temperatures=self.temperatures, consistency=self.strong_consistency)
+        # Released code computes the Gram terms of the strong view, but never adds them.
+        strong = mlkd(own, theirs, temperatures=self.temperatures, consistency=False)
         return {
             "mlkd": self.alpha * plain,
             "mlkd_strong": self.alpha * strong,

@@ -11,18 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from goodteacher.base.checks import check_same_shape
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError, ShapeError, check_range
 from goodteacher.base.probability import reduce
-from goodteacher.base.types import Batch, Needs, Output, Progress, Reduction, Terms
-from goodteacher.methods.connectors import (
-    check_maps,
-    initialise_convolutions,
-    pool_to_smaller,
-    shapes_of,
-    total,
-    wide,
-)
+from goodteacher.base.shapes import shapes_of
+from goodteacher.base.types import Batch, Loss, Needs, Output, Progress, Reduction, Setting, Terms
+from goodteacher.methods.connectors import check_maps, initialise_convolutions, pool_to_smaller, total, wide
 from goodteacher.models.taps import guess_taps
 
 RARE = 1e-3
@@ -132,7 +125,7 @@ def norm_before_activation(network: nn.Module, site: str, width: int) -> nn.Batc
     return last
 
 
-class OFD(nn.Module):
+class OFD(Loss):
     """Pre-activations of every stage above the teacher's margins, weighted by β; see `ofd`.
 
     Each shallower map weighs half of the next.

@@ -6,17 +6,16 @@ Legend: N examples, C classes, M coefficients; p^t, p^s probabilities of teacher
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from goodteacher.base.checks import check_logits, values_are_trusted
-from goodteacher.base.errors import ShapeError, check_range
+from goodteacher.base.errors import ShapeError
 from goodteacher.base.probability import kl, log_soften, reduce
-from goodteacher.base.types import Batch, Logits, Needs, Output, Progress, Reduction, Terms
+from goodteacher.base.types import Logits, Reduction
 
+UNPERTURBED = (0.0, 0.0, 0.0, 0.0, 0.0)  # five coefficients are searched for; zeros are plain divergence
 Coefficients = Sequence[float] | Sequence[Sequence[float]] | Tensor
 
 
@@ -51,7 +50,11 @@ def ptloss(
     """
     check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
     log_q, log_p = log_soften(teacher_logits.detach()), log_soften(student_logits)
-    epsilon = torch.as_tensor(coefficients, dtype=log_p.dtype, device=log_p.device)
+    try:
+        epsilon = torch.as_tensor(coefficients, dtype=log_p.dtype, device=log_p.device)
+    except (TypeError, ValueError) as error:
+        rule = "must be numbers, or one list of equal length per class"
+        raise ShapeError("coefficients", rule=rule, received=repr(coefficients)) from error
     _check_coefficients(epsilon, student_logits.shape[1])
     doubt = -torch.expm1(log_p)  # 1 - p without cancellation
     polynomial = torch.zeros_like(doubt)
@@ -60,40 +63,10 @@ def ptloss(
     return reduce(kl(log_q, log_p) + (log_q.exp() * polynomial).sum(dim=-1), reduction)
 
 
-def _check_coefficients(epsilon: Tensor, classes: int | None) -> None:
+def _check_coefficients(epsilon: Tensor, classes: int) -> None:
     shape = tuple(epsilon.shape)
-    fits = len(shape) in (1, 2) and shape[-1] >= 1 and (len(shape) == 1 or classes is None or shape[0] == classes)
-    if not fits:
-        rule = f"must have shape (M,) or ({'C' if classes is None else classes}, M) with M >= 1"
+    if not (len(shape) in (1, 2) and shape[-1] >= 1 and (len(shape) == 1 or shape[0] == classes)):
+        rule = f"must have shape (M,) or ({classes}, M) with M >= 1"
         raise ShapeError("coefficients", rule=rule, received=f"shape {shape}")
     if not values_are_trusted() and not torch.isfinite(epsilon).all():
         raise ShapeError("coefficients", rule="must be finite", received="NaN or infinity")
-
-
-@dataclass(frozen=True)
-class PTLoss:
-    """Perturbed divergence to the teacher, weighted by α; see `ptloss`.
-
-    Args:
-        alpha: weight.
-        coefficients: ε, ``(M,)`` or ``(C, M)``. They are found by a search on held-out labels; the default, five zeros, is plain
-            divergence.
-    """
-
-    alpha: float = 1.0
-    coefficients: tuple[float, ...] | tuple[tuple[float, ...], ...] = (0.0, 0.0, 0.0, 0.0, 0.0)
-    needs: ClassVar[Needs] = Needs(uses_teacher=True)
-
-    def __post_init__(self) -> None:
-        check_range("alpha", self.alpha, low=0.0)
-        try:
-            epsilon = torch.tensor(self.coefficients)
-        except (TypeError, ValueError) as error:
-            rule = "must be numbers, or one list of equal length a class"
-            raise ShapeError("coefficients", rule=rule, received=repr(self.coefficients)) from error
-        _check_coefficients(epsilon, None)
-
-    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
-        """Return the term ``ptloss``."""
-        assert teacher is not None, "the plan refuses ptloss without a teacher"
-        return {"ptloss": self.alpha * ptloss(network.logits, teacher.logits, coefficients=self.coefficients)}

@@ -10,10 +10,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError
 from goodteacher.base.probability import log_soften, nll
-from goodteacher.base.types import Labels, Logits, Output, Tap, Terms
+from goodteacher.base.types import Labels, Logits, Output, Setting, Tap, Terms
 from goodteacher.methods.connectors import FACTOR_RATE, factor_decoder, factor_encoder, mean_square, total, wide
 from goodteacher.methods.selfsupervised import ROTATIONS, RotationHeads
 from goodteacher.models.taps import TappedModel

@@ -6,9 +6,6 @@ All couple the batch, so that they return a scalar only. Correlation congruence 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,9 +13,7 @@ from torch.nn import functional as F
 from goodteacher.base.checks import check_float
 from goodteacher.base.errors import ShapeError, check_range
 from goodteacher.base.probability import widen
-from goodteacher.base.types import Batch, Needs, Output, Progress, Terms
-
-PUBLISHED_BATCH = 64  # of all CIFAR recipes from whose weights β comes
+from goodteacher.base.types import Output
 
 
 def check_embeddings(student_embedding: Tensor, teacher_embedding: Tensor) -> None:
@@ -218,70 +213,6 @@ def rkd(
     check_range("angle_weight", angle_weight, low=0.0)
     distance = rkd_distance(student_embedding, teacher_embedding)
     return distance_weight * distance + angle_weight * rkd_angle(student_embedding, teacher_embedding)
-
-
-_EMBEDDINGS = Needs(network=frozenset({"embedding"}), teacher=frozenset({"embedding"}), uses_teacher=True)
-_STAGES = Needs(network=frozenset({"stages"}), teacher=frozenset({"stages"}), uses_teacher=True)
-
-
-@dataclass(frozen=True)
-class PKT:
-    """Probabilistic knowledge transfer, weighted by β; see `pkt`.
-
-    Args:
-        beta: weight at a batch of 64.
-        rescale: whether to multiply by N / 64, which keeps the published strength at another batch size.
-    """
-
-    beta: float = 30000.0
-    rescale: bool = False
-    needs: ClassVar[Needs] = _EMBEDDINGS
-
-    def __post_init__(self) -> None:
-        check_range("beta", self.beta, low=0.0)
-
-    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
-        """Return the term ``pkt``."""
-        own, theirs = embeddings(network, teacher)
-        weight = self.beta * len(own) / PUBLISHED_BATCH if self.rescale else self.beta
-        return {"pkt": weight * pkt(own, theirs)}
-
-
-@dataclass(frozen=True)
-class SP:
-    """Similarity-preserving distillation of the last stage's map, weighted by β; see `sp`."""
-
-    beta: float = 3000.0
-    needs: ClassVar[Needs] = _STAGES
-
-    def __post_init__(self) -> None:
-        check_range("beta", self.beta, low=0.0)
-
-    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
-        """Return the term ``sp``."""
-        assert teacher is not None, "the plan refuses sp without a teacher"
-        return {"sp": self.beta * sp(network.stages[-1], teacher.stages[-1])}
-
-
-@dataclass(frozen=True)
-class RKD:
-    """Relational distillation, weighted by β; see `rkd`."""
-
-    beta: float = 1.0
-    distance_weight: float = 25.0
-    angle_weight: float = 50.0
-    needs: ClassVar[Needs] = _EMBEDDINGS
-
-    def __post_init__(self) -> None:
-        check_range("beta", self.beta, low=0.0)
-        check_range("distance_weight", self.distance_weight, low=0.0)
-        check_range("angle_weight", self.angle_weight, low=0.0)
-
-    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
-        """Return the term ``rkd``."""
-        own, theirs = embeddings(network, teacher)
-        loss = rkd(own, theirs, distance_weight=self.distance_weight, angle_weight=self.angle_weight)
-        return {"rkd": self.beta * loss}
 
 
 def embeddings(network: Output, teacher: Output | None) -> tuple[Tensor, Tensor]:

@@ -11,18 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError, ShapeError, check_range
 from goodteacher.base.probability import reduce
+from goodteacher.base.shapes import shapes_of
 from goodteacher.base.stages import children_behind
-from goodteacher.base.types import Batch, Needs, Output, Progress, Reduction, Terms
+from goodteacher.base.types import Batch, Loss, Needs, Output, Progress, Reduction, Setting, Terms
 from goodteacher.methods.connectors import (
     check_embeddings,
     check_maps,
     check_widths,
     mean_square,
     pool_to_smaller,
-    shapes_of,
     wide,
 )
 from goodteacher.models.taps import TappedModel, Taps, guess_taps
@@ -75,7 +74,7 @@ def srrl(
     return reduce(alpha * gap.square().mean(dim=1) + beta * as_seen.square().mean(dim=1), reduction)
 
 
-class SRRL(nn.Module):
+class SRRL(Loss):
     """Embedding through a connector against the teacher's, twice; see `srrl`.
 
     Args:
@@ -170,7 +169,7 @@ class Projector(nn.Module):
         return projected
 
 
-class SimKD(nn.Module):
+class SimKD(Loss):
     """The student's last map, projected, takes the place of the teacher's, whose classifier is kept; see `simkd`.
 
     The target is the map that the teacher pools for its classifier, after whatever follows its last stage. There is no term for
@@ -211,16 +210,16 @@ class SimKD(nn.Module):
             target = self.finish(wide(teacher.stages[-1]))
         return {"simkd": self.beta * simkd(self.projector(network.stages[-1]), target)}
 
-    def deployed(self, student: nn.Module) -> nn.Module:
+    def deployed(self, network: nn.Module) -> nn.Module:
         """Return the network that is evaluated and exported: the student's stages, the projector, the teacher's classifier.
 
         Args:
-            student: the network in training; it and the parts of this method are shared, not copied.
+            network: the network in training; it and the parts of this method are shared, not copied.
 
         Returns:
             A module from inputs to logits ``(N, C)``.
         """
-        return Deployed(student, self)
+        return Deployed(network, self)
 
 
 class Deployed(nn.Module):

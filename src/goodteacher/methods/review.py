@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from goodteacher.base.checks import check_same_shape
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import check_range
 from goodteacher.base.probability import reduce
-from goodteacher.base.types import Batch, Needs, Output, Progress, Reduction, Terms
-from goodteacher.methods.connectors import Shape, check_maps, shapes_of, total, wide
+from goodteacher.base.shapes import Shape, shapes_of
+from goodteacher.base.types import Batch, Loss, Needs, Output, Progress, Reduction, Setting, Terms
+from goodteacher.methods.connectors import check_maps, total, wide
 
 POOLS = (4, 2, 1)
 MID_WIDTH = 512
@@ -97,7 +97,7 @@ class AttentionFusion(nn.Module):
         return self.widen(fused), fused
 
 
-class ReviewKD(nn.Module):
+class ReviewKD(Loss):
     """Student's stages and embedding reviewed against the teacher's pre-activations and embedding; see `hcl`.
 
     Args:

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError, check_range
+from goodteacher.base.shapes import Shape
 from goodteacher.base.stages import children_behind, stage_names
-from goodteacher.base.types import Batch, Logits, Needs, Output, Progress, Reduction, Tap, Terms
-from goodteacher.methods.connectors import Shape, initialise_convolutions, total, wide
+from goodteacher.base.types import Batch, Logits, Loss, Needs, Output, Progress, Reduction, Setting, Tap, Terms
+from goodteacher.methods.connectors import initialise_convolutions, total, wide
 from goodteacher.methods.logits import kd
 from goodteacher.models.taps import guess_taps
 
@@ -55,7 +55,7 @@ def hsakd(
     return kd(student_logits, teacher_logits, temperature=temperature, reduction=reduction)
 
 
-class HSAKD(nn.Module):
+class HSAKD(Loss):
     """Heads after every stage and the logits, on images at four angles, against a prepared teacher; see `hsakd`.
 
     The student's heads are copies of its own remaining stages, drawn anew; they see no labels and are dropped at export.

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from goodteacher.base.checks import check_labels, check_logits
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError, ShapeError, check_range
 from goodteacher.base.probability import log_soften, nll, reduce
 from goodteacher.base.seeds import numpy_stream
-from goodteacher.base.types import Batch, Labels, Logits, Needs, Output, Progress, Reduction, Terms
+from goodteacher.base.types import Batch, Labels, Logits, Loss, Needs, Output, Progress, Reduction, Setting, Terms
 
 
 def labelled_cross_entropy(
@@ -78,7 +77,7 @@ def labelled_rows(labels: Tensor, per_class: int, seed: int) -> Tensor:
     return torch.from_numpy(np.sort(np.concatenate(rows)))
 
 
-class Labelled(nn.Module):
+class Labelled(Loss):
     """Cross-entropy to the labels of a class-balanced few of the training examples; see `labelled_cross_entropy`.
 
     A part of a sum with ``gamma: 0``, which would read all labels.

@@ -9,24 +9,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from goodteacher.base.compose import LossRow, Setting, Spec, build_parts, join, parse
+from goodteacher.base.compose import LossRow, Spec, build_parts, join, parse
 from goodteacher.base.errors import ConfigError
-from goodteacher.base.types import Loss, Needs
-from goodteacher.methods.attention import AT
+from goodteacher.base.types import Loss, Needs, Setting
+from goodteacher.base.weighted import weighted
+from goodteacher.methods.attention import at
 from goodteacher.methods.boundary import AB
 from goodteacher.methods.congruence import CC
 from goodteacher.methods.contrastive import CRDMethod
 from goodteacher.methods.curriculum import CTKD
-from goodteacher.methods.features import FT, NST, FitNet, VIDMethod
-from goodteacher.methods.filtered import FilterKD
+from goodteacher.methods.features import FT, FitNet, VIDMethod, nst
+from goodteacher.methods.filtered import filter_kd
 from goodteacher.methods.flow import FSP, KDSVD
 from goodteacher.methods.labels import HardLabels
-from goodteacher.methods.logits import DKD, KD, LogitStandardization
-from goodteacher.methods.matching import DIST, TTM, WTTM
+from goodteacher.methods.logits import DKD, LogitStandardization, kd
+from goodteacher.methods.matching import dist_intra, ttm, wttm
 from goodteacher.methods.multilevel import MLKD
 from goodteacher.methods.overhaul import OFD
-from goodteacher.methods.perturbed import PTLoss
-from goodteacher.methods.relations import PKT, RKD, SP
+from goodteacher.methods.perturbed import UNPERTURBED, ptloss
+from goodteacher.methods.relations import pkt, rkd, sp
 from goodteacher.methods.reuse import SRRL, SimKD
 from goodteacher.methods.review import ReviewKD
 from goodteacher.methods.selfsupervised import HSAKD
@@ -46,23 +47,23 @@ class MethodRow(LossRow):
 
 METHODS: dict[str, MethodRow] = {
     "none": MethodRow(HardLabels, "the student alone", gamma=0.0),
-    "kd": MethodRow(KD, "Hinton, Vinyals & Dean (2015)", joined={"alpha": 1.0}, gamma=0.1),
+    "kd": MethodRow(weighted(kd, alpha=0.9), "Hinton, Vinyals & Dean (2015)", joined={"alpha": 1.0}, gamma=0.1),
     "dkd": MethodRow(DKD, "Zhao et al. (2022)"),
     "logit_standardization": MethodRow(LogitStandardization, "Sun et al. (2024)", gamma=0.1),
-    "dist": MethodRow(DIST, "Huang et al. (2022)"),
-    "ttm": MethodRow(TTM, "Zheng & Yang (2024)"),
-    "wttm": MethodRow(WTTM, "Zheng & Yang (2024)"),
+    "dist": MethodRow(weighted(dist_intra, term="dist"), "Huang et al. (2022)"),
+    "ttm": MethodRow(weighted(ttm, alpha=45.0), "Zheng & Yang (2024)"),
+    "wttm": MethodRow(weighted(wttm, alpha=4.0), "Zheng & Yang (2024)"),
     "mlkd": MethodRow(MLKD, "Jin, Wang & Lin (2023)"),
     "ctkd": MethodRow(CTKD, "Li et al. (2023)", joined={"alpha": 1.0}, gamma=0.1),
-    "ptloss": MethodRow(PTLoss, "Zhang et al. (2023)", gamma=0.0),
-    "filter": MethodRow(FilterKD, "Ren, Guo & Sutherland (2022)", gamma=0.0),
-    "pkt": MethodRow(PKT, "Passalis & Tefas (2018)"),
-    "sp": MethodRow(SP, "Tung & Mori (2019)"),
+    "ptloss": MethodRow(weighted(ptloss, alpha=1.0, coefficients=UNPERTURBED), "Zhang et al. (2023)", gamma=0.0),
+    "filter": MethodRow(weighted(filter_kd, term="filter", alpha=1.0), "Ren, Guo & Sutherland (2022)", gamma=0.0),
+    "pkt": MethodRow(weighted(pkt, beta=30000.0), "Passalis & Tefas (2018)"),
+    "sp": MethodRow(weighted(sp, beta=3000.0), "Tung & Mori (2019)"),
     "cc": MethodRow(CC, "Peng et al. (2019)"),
-    "rkd": MethodRow(RKD, "Park et al. (2019)"),
+    "rkd": MethodRow(weighted(rkd, beta=1.0), "Park et al. (2019)"),
     "fitnet": MethodRow(FitNet, "Romero et al. (2015)"),
-    "at": MethodRow(AT, "Zagoruyko & Komodakis (2017)"),
-    "nst": MethodRow(NST, "Huang & Wang (2017)"),
+    "at": MethodRow(weighted(at, every_stage=True, beta=1000.0), "Zagoruyko & Komodakis (2017)"),
+    "nst": MethodRow(weighted(nst, every_stage=True, beta=50.0), "Huang & Wang (2017)"),
     "vid": MethodRow(VIDMethod, "Ahn et al. (2019)"),
     "ft": MethodRow(FT, "Kim, Park & Kwak (2018)"),
     "ab": MethodRow(AB, "Heo et al. (2019a)"),
@@ -71,7 +72,7 @@ METHODS: dict[str, MethodRow] = {
     "ofd": MethodRow(OFD, "Heo et al. (2019b)"),
     "crd": MethodRow(CRDMethod, "Tian, Krishnan & Isola (2020)"),
     "srrl": MethodRow(SRRL, "Yang et al. (2021b)"),
-    "simkd": MethodRow(SimKD, "Chen et al. (2022)", gamma=0.0),
+    "simkd": MethodRow(SimKD, "Chen et al. (2022)", gamma=0.0, deploys=True),
     "reviewkd": MethodRow(ReviewKD, "Chen et al. (2021)"),
     "hsakd": MethodRow(HSAKD, "Yang et al. (2021a)"),
     "labelled": MethodRow(Labelled, "Chen et al. (2020)", gamma=0.0),
@@ -131,7 +132,7 @@ def needs_teacher(spec: Spec) -> bool:
 def describe_needs(needs: Needs) -> str:
     """Return a method's needs in words, for ``goodteacher list methods``."""
     words: list[str] = sorted(needs.network | needs.teacher)
-    words += [f"view {view}" for view in sorted(needs.views)] + (["a row an example"] if needs.examples else [])
+    words += [f"view {view}" for view in sorted(needs.views)] + (["one row per example"] if needs.examples else [])
     words += [f"prepares {name}" for name in sorted(needs.preparation)]
     words += [f"{needs.initial_epochs} epochs before"] if needs.initial_epochs else []
     return ", ".join(words) or "logits"

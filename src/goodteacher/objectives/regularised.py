@@ -1,33 +1,53 @@
-"""Objectives of teachers made for students: a score against labels with terms of `regularisers` beside it."""
+"""Objectives of teachers made for students: a score against labels with terms of `terms` beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import ClassVar, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
 
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError, check_choice, check_range
 from goodteacher.base.probability import soften
 from goodteacher.base.seeds import seeded
-from goodteacher.base.types import Batch, Needs, Output, Progress, Terms
+from goodteacher.base.types import Batch, Loss, Needs, Output, Progress, Setting, Terms
 from goodteacher.objectives import scores
-from goodteacher.objectives.regularisers import (
+from goodteacher.objectives.terms import (
     SCHEDULES,
     ConsistencyTable,
     Schedule,
     conditional_information,
     lipschitz_penalty,
+    negative_entropy,
     schedule_weight,
     top_score_difference,
 )
 
 
-@dataclass(frozen=True)
-class Lipschitz:
+@final
+class ConfidencePenalty(Loss):
+    """Cross-entropy minus β times the entropy of the prediction; see `negative_entropy`.
+
+    Args:
+        beta: weight of the entropy.
+    """
+
+    def __init__(self, *, beta: float = 0.1) -> None:
+        super().__init__()
+        check_range("beta", beta, low=0.0)
+        self.beta = beta
+
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+        """Return the terms ``cross_entropy`` and ``negative_entropy``."""
+        return {
+            "cross_entropy": scores.cross_entropy(network.logits, batch.labels),
+            "negative_entropy": self.beta * negative_entropy(network.logits),
+        }
+
+
+@final
+class Lipschitz(Loss):
     """Size of the network's weights; a term, to be added to a score; see `lipschitz_penalty`.
 
     Args:
@@ -35,14 +55,13 @@ class Lipschitz:
         weight: λ.
     """
 
-    setting: Setting = field(repr=False, compare=False)
-    weight: float = 1e-5
-    needs: ClassVar[Needs] = Needs()
+    def __init__(self, setting: Setting, *, weight: float = 1e-5) -> None:
+        super().__init__()
+        check_range("weight", weight, low=0.0)
+        self.weight = weight
+        self.setting = setting  # and not the network, which would become a part of this module
 
-    def __post_init__(self) -> None:
-        check_range("weight", self.weight, low=0.0)
-
-    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``lipschitz``.
 
         Raises:
@@ -59,7 +78,7 @@ class Lipschitz:
 
 
 @final
-class Consistency(nn.Module):
+class Consistency(Loss):
     """Distance of predictions to their average over past epochs; a term, to be added to a score; see `ConsistencyTable`.
 
     Args:
@@ -68,7 +87,7 @@ class Consistency(nn.Module):
         schedule: how the weight grows; see `schedule_weight`.
     """
 
-    needs: ClassVar[Needs] = Needs(examples=True)
+    needs = Needs(examples=True)
 
     def __init__(self, setting: Setting, *, weight: float = 1.0, schedule: Schedule = "linear") -> None:
         super().__init__()
@@ -88,7 +107,7 @@ class Consistency(nn.Module):
 
 
 @final
-class SoTeacher(nn.Module):
+class SoTeacher(Loss):
     """Cross-entropy with small weights and steady predictions; see `Lipschitz` and `Consistency`.
 
     Args:
@@ -100,7 +119,7 @@ class SoTeacher(nn.Module):
     Source: Dong, Liu & Shang (2024).
     """
 
-    needs: ClassVar[Needs] = Needs(examples=True)
+    needs = Needs(examples=True)
 
     def __init__(
         self, setting: Setting, *, lipschitz: float = 1e-5, consistency: float = 1.0, schedule: Schedule = "linear"
@@ -124,8 +143,8 @@ class SoTeacher(nn.Module):
         }
 
 
-@dataclass(frozen=True)
-class Tolerant:
+@final
+class Tolerant(Loss):
     """Cross-entropy with a limit on the first class's lead over the next few; see `top_score_difference`.
 
     Args:
@@ -133,15 +152,13 @@ class Tolerant:
         top: K ≥ 2, classes looked at.
     """
 
-    eta: float = 0.6
-    top: int = 5
-    needs: ClassVar[Needs] = Needs()
+    def __init__(self, *, eta: float = 0.6, top: int = 5) -> None:
+        super().__init__()
+        check_range("eta", eta, low=0.0, high=1.0)
+        check_range("top", top, low=2)
+        self.eta, self.top = eta, top
 
-    def __post_init__(self) -> None:
-        check_range("eta", self.eta, low=0.0, high=1.0)
-        check_range("top", self.top, low=2)
-
-    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the terms ``cross_entropy`` and ``top_score_difference``."""
         return {
             "cross_entropy": self.eta * scores.cross_entropy(network.logits, batch.labels),
@@ -150,7 +167,7 @@ class Tolerant:
 
 
 @final
-class MCMI(nn.Module):
+class MCMI(Loss):
     """Cross-entropy with the conditional mutual information of input and prediction; see `conditional_information`.
 
     Made to fine-tune a converged teacher, whose class centres `prepare` takes before the first step and which then stay.
@@ -163,8 +180,7 @@ class MCMI(nn.Module):
     Source: Ye et al. (2024).
     """
 
-    needs: ClassVar[Needs] = Needs()
-    needs_preparation_pass: ClassVar[bool] = True
+    needs = Needs(prepares=True)
     centres: Tensor
 
     def __init__(self, setting: Setting, *, weight: float = -0.25) -> None:
@@ -175,27 +191,27 @@ class MCMI(nn.Module):
         self._is_prepared = False
 
     @torch.no_grad()
-    def prepare(self, model: nn.Module, batches: Iterable[Batch]) -> None:
+    def prepare(self, network: nn.Module, batches: Iterable[Batch]) -> None:
         """Take the mean prediction of each class as its centre.
 
         The network runs in training mode, on batch statistics, as it will in the steps that follow; its running statistics and
         modes are put back after.
 
         Args:
-            model: the network that is to be fine-tuned, as it is before.
+            network: that is to be fine-tuned, as it is before.
             batches: one pass over the training split, augmented as in training.
         """
-        modes = {module: module.training for module in model.modules()}
-        buffers = {name: value.clone() for name, value in model.named_buffers()}
+        modes = {module: module.training for module in network.modules()}
+        buffers = {name: value.clone() for name, value in network.named_buffers()}
         sums = torch.zeros_like(self.centres, dtype=torch.float32)
-        model.train()
+        network.train()
         try:
             with seeded(0, "class centres"):
                 for batch in batches:
-                    p = soften(model(batch.inputs)).float()
+                    p = soften(network(batch.inputs)).float()
                     sums.index_add_(0, batch.labels.to(sums.device), p.to(sums.device))
         finally:
-            for name, value in model.named_buffers():
+            for name, value in network.named_buffers():
                 value.copy_(buffers[name])
             for module, mode in modes.items():
                 module.training = mode
@@ -216,7 +232,7 @@ class MCMI(nn.Module):
                 "objective 'mcmi'",
                 rule="needs the mean prediction of each class",
                 received="none",
-                remedy="call prepare(model, batches) once before training",
+                remedy="call prepare(network, batches) once before training",
             )
         return {
             "cross_entropy": scores.cross_entropy(network.logits, batch.labels),

@@ -1,11 +1,11 @@
-"""Scores a teacher can be trained with: pure functions of logits and labels.
+"""Scores a teacher can be trained with: functions of logits and labels, and the Brier score made trainable.
 
 Legend: N examples, C classes; z logits, p = softmax(z), y label, e_y its one-hot vector.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, final
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from goodteacher.base.checks import check_labels, check_logits
 from goodteacher.base.errors import check_choice, check_range
 from goodteacher.base.probability import brier_score, log_soften, nll, one_hot, reduce
 from goodteacher.base.probability import cross_entropy as expected_nll
-from goodteacher.base.types import Labels, Logits, Reduction
+from goodteacher.base.types import Batch, Labels, Logits, Loss, Output, Progress, Reduction, Terms
 
 PerClass = Literal["sum", "mean"]
 
@@ -118,6 +118,53 @@ def gradient_ratio(logits: Logits, labels: Labels) -> Tensor:
     own = 2 * p * (d - (p * d).sum(dim=1, keepdim=True))
     size = d.square().sum().sqrt()
     return torch.where(size > 0, size / own.square().sum().sqrt().clamp_min(1e-4 * size), torch.ones_like(size))
+
+
+@final
+class Brier(Loss):
+    """Brier score of the softmax, scaled so that recipes made for cross-entropy train it; see `brier`.
+
+    At the start, when p = 1/C, the gradient of the score is 2/C times that of cross-entropy, and stays several times smaller
+    while predictions are spread out: with a hundred classes a network stands still for thousands of steps. ``scale: auto``
+    multiplies each batch's score by the ratio of the two gradients' sizes, so that only the direction is Brier's. The
+    warm-up helps at a hundred and a thousand classes and harms nowhere (benchmarks/brier_default.py). ``scale: 1,
+    warmup: 0`` is the bare score.
+
+    Args:
+        scale: what the score is multiplied by: a number, or ``auto``.
+        warmup: share of training in which cross-entropy fades linearly into the scaled score, in [0, 1]; afterwards the
+            score alone is minimised.
+        per_class: ``sum`` or ``mean`` over classes; ``auto`` makes them the same.
+    """
+
+    advice = "use scale: auto, a longer warmup, or per_class: sum"
+
+    def __init__(
+        self, *, scale: float | Literal["auto"] = "auto", warmup: float = 0.6, per_class: PerClass = "sum"
+    ) -> None:
+        super().__init__()
+        check_choice("per_class", per_class, ("sum", "mean"))
+        if not isinstance(scale, str):
+            check_range("scale", scale, low=0.0, open_low=True)
+        check_range("warmup", warmup, low=0.0, high=1.0)
+        self.scale, self.warmup, self.per_class = scale, warmup, per_class
+
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+        """Return the term ``brier`` and, while warming up, ``cross_entropy``."""
+        share = 1.0 if self.warmup == 0 else min(1.0, progress.fraction / self.warmup)
+        score = brier(network.logits, batch.labels, per_class=self.per_class)
+        scale: float | Tensor
+        if isinstance(self.scale, str):
+            classes = network.logits.shape[1] if self.per_class == "mean" else 1
+            scale = classes * gradient_ratio(network.logits, batch.labels)
+        else:
+            scale = self.scale
+        if share == 1.0:
+            return {"brier": scale * score}
+        return {
+            "brier": share * scale * score,
+            "cross_entropy": (1 - share) * cross_entropy(network.logits, batch.labels),
+        }
 
 
 def brier_logits(

@@ -6,17 +6,16 @@ Legend: N examples, C classes, D features, H height, W width; stage i of the tea
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypeAlias, final
+from typing import Any, TypeAlias, final
 
 import torch
 from torch import Tensor, nn
 
 from goodteacher.base.checks import check_logits
-from goodteacher.base.compose import Setting
 from goodteacher.base.errors import ConfigError, check_range
 from goodteacher.base.probability import kl, log_soften, reduce, widen
 from goodteacher.base.stages import stage_names, tail_behind
-from goodteacher.base.types import Batch, Logits, Needs, Output, Progress, Reduction, Terms
+from goodteacher.base.types import Batch, Logits, Loss, Needs, Output, Progress, Reduction, Setting, Terms
 from goodteacher.objectives import scores
 
 Shape: TypeAlias = tuple[int, ...]
@@ -177,7 +176,7 @@ def student_named(objective: Mapping[str, Mapping[str, Any]]) -> tuple[str, dict
 
 
 @final
-class StudentFriendly(nn.Module):
+class StudentFriendly(Loss):
     r"""Cross-entropy of the teacher and of branches made of its student's blocks, with their divergence from it.
 
     .. math:: L = \lambda_T \, \mathrm{CE}(q^T, y) + \sum_i \bigl[ \lambda_{KL} \tau^2 \, \mathrm{KL}(\tilde q^i \Vert \tilde q^T)
@@ -203,9 +202,9 @@ class StudentFriendly(nn.Module):
     Source: Park et al. (2021).
     """
 
-    needs: ClassVar[Needs] = Needs(network=frozenset({"stages"}))
+    needs = Needs(network=frozenset({"stages"}))
     # Two branches make the loss nine times cross-entropy's: on digits a resnet14 stays near chance at lr 0.1 and learns at 0.05.
-    stall_advice: ClassVar[str] = "use half the lr, or smaller weight_kl and weight_ce"
+    advice = "use half the lr, or smaller weight_kl and weight_ce"
 
     def __init__(
         self,

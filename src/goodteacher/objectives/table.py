@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from goodteacher.base.compose import LossRow, Setting, Spec, build_parts, join, parse
+from goodteacher.base.compose import LossRow, Spec, build_parts, join, parse
 from goodteacher.base.errors import ConfigError
-from goodteacher.base.types import Loss
-from goodteacher.objectives.plain import Brier, BrierLogits, ConfidencePenalty, CrossEntropy, Focal, LabelSmoothing
-from goodteacher.objectives.regularised import MCMI, Consistency, Lipschitz, SoTeacher, Tolerant
+from goodteacher.base.types import Loss, Setting
+from goodteacher.base.weighted import weighted
+from goodteacher.objectives.regularised import MCMI, ConfidencePenalty, Consistency, Lipschitz, SoTeacher, Tolerant
+from goodteacher.objectives.scores import Brier, brier_logits, cross_entropy, focal
 from goodteacher.objectives.student_friendly import StudentFriendly
 
+LARGER_TARGETS = "use per_class: sum, or target: 30 and true_weight: 15 for hundreds of classes"
+
 OBJECTIVES: dict[str, LossRow] = {
-    "cross_entropy": LossRow(CrossEntropy, "maximum likelihood"),
+    "cross_entropy": LossRow(weighted(cross_entropy, options=()), "maximum likelihood"),
     "brier": LossRow(Brier, "Brier (1950); Hamidi et al. (2024)"),
-    "brier_logits": LossRow(BrierLogits, "Hui & Belkin (2021)"),
-    "label_smoothing": LossRow(LabelSmoothing, "Szegedy et al. (2016)"),
+    "brier_logits": LossRow(weighted(brier_logits, advice=LARGER_TARGETS), "Hui & Belkin (2021)"),
+    "label_smoothing": LossRow(weighted(cross_entropy, term="label_smoothing", smoothing=0.1), "Szegedy et al. (2016)"),
     "confidence_penalty": LossRow(ConfidencePenalty, "Pereyra et al. (2017)"),
-    "focal": LossRow(Focal, "Lin et al. (2017)"),
+    "focal": LossRow(weighted(focal), "Lin et al. (2017)"),
     "soteacher": LossRow(SoTeacher, "Dong, Liu & Shang (2024)"),
     "lipschitz": LossRow(Lipschitz, "Dong, Liu & Shang (2024)", alone=False),
     "consistency": LossRow(Consistency, "Dong, Liu & Shang (2024)", alone=False),
@@ -62,7 +65,7 @@ def build_objective(spec: Spec, setting: Setting) -> Loss:
 
     Example:
         >>> build_objective({"focal": {"gamma": 1}}, Setting(classes=10))
-        Focal(gamma=1.0)
+        Weighted(focal, gamma=1.0)
     """
     parts = parse(spec, OBJECTIVES, "objective")
     check_objective(parts)

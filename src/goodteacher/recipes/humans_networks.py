@@ -16,7 +16,7 @@ from goodteacher.base.errors import DataError
 from goodteacher.base.stats import Estimate, spearman
 from goodteacher.diagnose.distance import distance_to_votes
 from goodteacher.diagnose.ranking import example_scores
-from goodteacher.maps.table import fit_temperature
+from goodteacher.maps.temperature import fit_temperature
 from goodteacher.report.tables import Grid, ends
 
 VOTED, LOGITS = "cifar10.npz", "test_logits_8models.npz"

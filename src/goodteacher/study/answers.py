@@ -15,7 +15,8 @@ from torch import Tensor
 from goodteacher.base.probability import log_probabilities
 from goodteacher.base.types import Labels, Logits
 from goodteacher.maps.ensembles import fit_weights, mean_of
-from goodteacher.maps.table import TargetMap, parse_map
+from goodteacher.maps.table import parse_map
+from goodteacher.maps.target_map import TargetMap
 from goodteacher.study.run import Run, fitted_map
 from goodteacher.study.store import Store
 from goodteacher.study.teaching import TABLES, Teaching

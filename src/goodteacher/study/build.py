@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from goodteacher.base.compose import Setting, build_parts, join
+from goodteacher.base.compose import build_parts, join
 from goodteacher.base.errors import ConfigError, GoodteacherError
-from goodteacher.base.types import Loss
+from goodteacher.base.types import Loss, Setting
 from goodteacher.data.facts import Facts
 from goodteacher.methods.labels import HardLabels
 from goodteacher.methods.preparation import PREPARATIONS, Prepared

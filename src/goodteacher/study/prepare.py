@@ -7,13 +7,13 @@ from dataclasses import replace
 import torch
 
 from goodteacher.base.input_spec import InputSpec
-from goodteacher.base.types import Batch, Needs, Output, Progress, Tap, Terms
+from goodteacher.base.types import Batch, Loss, Needs, Output, Progress, Tap, Terms
 from goodteacher.methods.preparation import Prepared
 from goodteacher.models.adapt import seen_by
 from goodteacher.train.precision import Precision, autocast, lay_out
 
 
-class PreparationLoss:
+class PreparationLoss(Loss):
     """The prepared network's own loss, on the view it asks for.
 
     Args:
@@ -21,13 +21,17 @@ class PreparationLoss:
     """
 
     def __init__(self, prepared: Prepared) -> None:
-        self.prepared = prepared
+        super().__init__()
+        self._prepared = (
+            prepared,
+        )  # in a tuple, so that the network in training does not become a part of its own loss
         self.needs = Needs(views=prepared.views, output=False)
 
-    def __call__(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
+    def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the terms of the addition."""
-        (inputs,) = [batch.views[v] for v in self.prepared.views] or [batch.inputs]
-        return self.prepared.loss(inputs, batch.labels)
+        (prepared,) = self._prepared
+        (inputs,) = [batch.views[v] for v in prepared.views] or [batch.inputs]
+        return prepared.loss(inputs, batch.labels)
 
 
 class PreparedTeacher:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from goodteacher.base.errors import StoreError
 from goodteacher.base.input_spec import InputSpec
 from goodteacher.data.facts import Facts
-from goodteacher.maps.table import FITTED, Identity, TargetMap
+from goodteacher.maps.table import fitted_from
+from goodteacher.maps.target_map import Identity, TargetMap, kind_of
 from goodteacher.methods.preparation import Prepared
 from goodteacher.study.build import Measured, measure, rebuild
 from goodteacher.study.result import RunResult
@@ -169,9 +170,9 @@ def fitted_map(folder: Path, spec: Mapping[str, Any], fit: Callable[[], TargetMa
     path = folder / f"{re.sub(r'[^A-Za-z0-9]+', '-', name)[:40]}-{digest}.json"
     if path.exists():
         saved = read_json(path)
-        return FITTED[saved["kind"]](**saved["state"])
+        return fitted_from(saved["kind"], saved["state"])
     fitted = fit()
-    write_json(path, {"kind": type(fitted).__name__, "state": fitted.state(), "spec": dict(spec), "map": name})
+    write_json(path, {"kind": kind_of(fitted), "state": fitted.state(), "spec": dict(spec), "map": name})
     return fitted
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from goodteacher.base.compose import LossRow, build_parts, option_defaults, pars
 from goodteacher.base.errors import ConfigError, GoodteacherError
 from goodteacher.base.types import Loss, Needs
 from goodteacher.data.facts import Facts
-from goodteacher.maps.table import parse_map
+from goodteacher.maps.table import written_out
 from goodteacher.methods.preparation import PREPARATIONS
 from goodteacher.methods.table import METHODS, needs_teacher, parse_method
 from goodteacher.objectives.table import OBJECTIVES, check_objective
@@ -105,7 +104,7 @@ class Trial:
 
     def map(self, spec: Named | None) -> dict[str, Any]:
         """Return a target map's name with all its options."""
-        return canonical_map(spec)
+        return written_out(spec)
 
     def preparation(self, name: str) -> tuple[int, tuple[float, ...]]:
         """Return how long a preparation is published to train for 240 epochs of the student's, and its milestones."""
@@ -198,12 +197,6 @@ class Trial:
                 if teacher is not None:
                     PREPARATIONS[preparation].build(teacher.network, setting)
         return losses, examples / self.facts.examples
-
-
-def canonical_map(spec: Named | None) -> dict[str, Any]:
-    """Return a target map's name with all its options."""
-    name = "identity" if spec is None else next(iter(named(spec)))
-    return {name: asdict(parse_map(spec))}
 
 
 def with_defaults(parts: Parts, table: Mapping[str, LossRow]) -> Parts:

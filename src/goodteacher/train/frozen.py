@@ -16,7 +16,7 @@ from goodteacher.base.probability import log_probabilities
 from goodteacher.base.types import Batch, FrozenTeacher, Output, Tap
 from goodteacher.data.loader import weak_views
 from goodteacher.maps.ensembles import Space, mean_of
-from goodteacher.maps.table import TargetMap
+from goodteacher.maps.target_map import TargetMap
 from goodteacher.models.adapt import seen_by
 from goodteacher.models.taps import TappedModel, Taps
 from goodteacher.train.precision import Precision, autocast, lay_out

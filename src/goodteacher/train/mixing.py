@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from goodteacher.base.compose import Joined
 from goodteacher.base.errors import ConfigError
 from goodteacher.base.types import Batch, FrozenTeacher, Loss, Output, Progress, Terms
 from goodteacher.train.frozen import FoldTeacher, TableTeacher, is_derived, views_of
@@ -48,7 +47,7 @@ def check_mixing(recipe: Recipe, loss: Loss, teacher: FrozenTeacher | None = Non
     if not asked:
         return
     found = ["filter_table, which averages predictions for each example"] if recipe.filter_table is not None else []
-    for part in loss.parts if isinstance(loss, Joined) else [loss]:
+    for part in loss.parts:
         found += [f"{type(part).__name__}, which {reason}" for reason in _unmixable(part)]
     if teacher is not None and _answers_by_index(teacher):
         found.append("a teacher that answers by example: a table, or networks for folds")
@@ -67,7 +66,7 @@ def _unmixable(part: Loss) -> list[str]:
     return [
         *(["keeps a row for each example"] if needs.examples else []),
         *([f"reads the views {', '.join(sorted(needs.views))}"] if needs.views else []),
-        *(["is prepared on the examples of each class"] if getattr(part, "needs_preparation_pass", False) else []),
+        *(["is prepared on the examples of each class"] if part.needs.prepares else []),
         *([] if needs.output else ["runs the network itself"]),
     ]
 

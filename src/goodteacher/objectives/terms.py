@@ -1,4 +1,4 @@
-"""Terms of teachers made for students: weights kept small, predictions kept steady, second classes kept alive.
+"""Terms beside a teacher's score: certainty in bounds, small weights, steady predictions, second classes kept alive.
 
 Legend: N examples of a batch, C classes; p = softmax(z), y label; e epoch from 1 of E.
 """
@@ -20,7 +20,16 @@ from goodteacher.base.checks import (
     values_are_trusted,
 )
 from goodteacher.base.errors import ConfigError, ShapeError, check_choice, check_range
-from goodteacher.base.probability import kl, log_probabilities, log_soften, reduce, soften, squared_distance, widen
+from goodteacher.base.probability import (
+    entropy,
+    kl,
+    log_probabilities,
+    log_soften,
+    reduce,
+    soften,
+    squared_distance,
+    widen,
+)
 from goodteacher.base.types import Labels, Logits, Probabilities, Reduction
 
 Schedule = Literal["linear", "cosine", "cycle", "step"]
@@ -112,6 +121,31 @@ def schedule_weight(kind: Schedule, epoch: int, epochs: int, peak: float) -> flo
     if kind == "linear":
         return peak * epoch / epochs
     return peak * (math.cos(left * math.pi / 2) if kind == "cosine" else math.sqrt(1 - left**2))
+
+
+def negative_entropy(logits: Logits, *, reduction: Reduction = "mean") -> Tensor:
+    r"""Negative entropy of the softmax; minimising it keeps predictions from becoming certain.
+
+    .. math:: -H(p_n) = \sum_c p_{nc} \log p_{nc}
+
+    Args:
+        logits: ``(N, C)``; receives the gradient.
+        reduction: over the batch.
+
+    Returns:
+        Scalar, or ``(N,)`` with ``reduction="none"``; nats, in [-log C, 0].
+
+    Raises:
+        ShapeError: for shapes, types or values that do not fit.
+
+    Example:
+        >>> negative_entropy(torch.zeros(1, 2))
+        tensor(-0.6931)
+
+    Source: Pereyra et al. (2017), section 3.
+    """
+    check_logits(logits=logits)
+    return reduce(-entropy(log_soften(logits)), reduction)
 
 
 def consistency(logits: Logits, averages: Probabilities, *, reduction: Reduction = "mean") -> Tensor:
@@ -264,7 +298,7 @@ def conditional_information(
     Args:
         logits: ``(N, C)``, unnormalised; receives the gradient.
         labels: ``(N,)`` int64 in [0, C).
-        centres: Q, ``(C, C)``, one distribution a class; treated as constant.
+        centres: Q, ``(C, C)``, one distribution per class; treated as constant.
         reduction: over the batch.
 
     Returns:

@@ -7,12 +7,13 @@ from torch import nn
 
 from goodteacher.base.checks import trusted_values
 from goodteacher.base.errors import ConfigError, ShapeError
-from goodteacher.objectives.regularisers import (
+from goodteacher.objectives.terms import (
     SCHEDULES,
     ConsistencyTable,
     conditional_information,
     consistency,
     lipschitz_penalty,
+    negative_entropy,
     schedule_weight,
     top_score_difference,
 )
@@ -214,3 +215,23 @@ def test_extreme_logits_stay_finite_against_centres(value):
     loss = conditional_information(z, torch.tensor([1]), torch.eye(3))
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(z.grad).all()
+
+
+def test_negative_entropy_from_even_to_sure():
+    z = torch.tensor([[0.0, 0, 0, 0], [1e4, 0, 0, 0]])
+    each = negative_entropy(z, reduction="none")
+    assert each.tolist() == [pytest.approx(-1.3862943), 0.0]
+    torch.testing.assert_close(negative_entropy(z), each.mean())
+
+
+def test_the_gradient_of_negative_entropy_spreads_the_prediction():
+    z = torch.tensor([[2.0, 0.0, -1.0]], dtype=torch.float64, requires_grad=True)
+    negative_entropy(z).backward()
+    p = z.detach().softmax(1)
+    torch.testing.assert_close(z.grad, p * (p.log() - (p * p.log()).sum()))
+    assert z.grad[0, 0] > 0 > z.grad[0, 2]
+
+
+def test_shapes_of_negative_entropy_are_checked():
+    with pytest.raises(ShapeError, match=r"logits: must have shape \(N, C\)"):
+        negative_entropy(torch.zeros(3))
