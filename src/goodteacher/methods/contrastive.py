@@ -261,9 +261,7 @@ class CRDMethod(Loss):
         if memory:
             # Without labels the method can be looked at (its needs, its size), but not trained.
             self.has_labels = setting.labels is not None
-            labels = setting.labels
-            if labels is None:  # made on the processor even in a trial, whose default device holds no numbers to count
-                labels = torch.arange(max(2, setting.examples), device="cpu") % 2
+            labels = torch.arange(max(2, setting.examples)) % 2 if setting.labels is None else setting.labels
             self.crd = CRD(
                 student_width,
                 teacher_width,

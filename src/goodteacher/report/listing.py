@@ -18,7 +18,7 @@ from goodteacher.models.table import MODELS
 from goodteacher.models.taps import describe_taps, guess_taps
 from goodteacher.objectives.table import OBJECTIVES
 from goodteacher.report.tables import Grid
-from goodteacher.study.build import draft
+from goodteacher.study.build import draft, outline
 from goodteacher.study.run import Run
 from goodteacher.study.store import Store
 from goodteacher.study.trial import Trial
@@ -107,7 +107,7 @@ def _models() -> Grid:
     rows = []
     for name, row in MODELS.items():
         shape = (3, 224, 224) if "imagenet" in name or name == "mobilenetv1" else (3, 32, 32)
-        model = draft({name: {}}, 100, shape).network
+        model = outline({name: {}}, 100, shape)
         parameters = sum(p.numel() for p in model.parameters())
         taps = guess_taps(model)
         rows.append((name, f"{parameters:,}", row.inputs, str(len(taps.stages)), _options(row.build), row.source))

@@ -1,17 +1,19 @@
 """The room that builds: networks, what their taps read, and losses, from specs; nobody else calls a constructor.
 
-Here the tables of models, objectives and methods meet. Whoever plans builds on the meta device, where a network has shapes and no
-numbers; whoever trains builds the same things for good.
+Here the tables of models, objectives and methods meet. Whoever plans builds drafts, whose weights nobody has drawn; whoever
+trains builds the same things for good.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from goodteacher.base.compose import build_parts, join
 from goodteacher.base.errors import ConfigError, GoodteacherError
@@ -37,7 +39,7 @@ class Measured:
     """A network with what it answers and what its taps read.
 
     Attributes:
-        network: trained, untrained, or on the meta device.
+        network: trained, untrained or a draft.
         classes: it answers.
         shapes: tap to one shape per map, without N.
     """
@@ -45,11 +47,6 @@ class Measured:
     network: nn.Module
     classes: int
     shapes: Shapes
-
-    @property
-    def is_draft(self) -> bool:
-        """Whether the network has shapes and no numbers."""
-        return any(p.is_meta for p in self.network.parameters())
 
 
 def build_network(model: Parts, classes: int, input_shape: tuple[int, ...]) -> nn.Module:
@@ -71,17 +68,43 @@ def measure(network: nn.Module, input_shape: tuple[int, ...]) -> Measured:
     return Measured(network, classes, shapes)
 
 
-def draft(model: Parts, classes: int, input_shape: tuple[int, ...]) -> Measured:
-    """Return a model measured at next to no cost: one of the table has no numbers in it.
+class _Blank(TorchFunctionMode):
+    """Leaves weights as memory happens to be: drawing them would take most of a plan's time."""
 
-    A user's own may read files or look at its numbers while it is built, so it is built in full. The global generators are as
-    they were, afterwards.
+    drawing = ("normal_", "uniform_", "trunc_normal_")
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if func.__name__ in self.drawing or getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
+
+
+@contextlib.contextmanager
+def drafting(names: Iterable[str]) -> Iterator[None]:
+    """Build inside the block what is looked at for its shapes alone; the global generators are as they were, afterwards.
+
+    A user's own network or loss may look at its numbers while it is built, and gets them.
+
+    Args:
+        names: of what is built.
+    """
+    own = any(is_custom(name) for name in names)
+    with torch.random.fork_rng(devices=[]), contextlib.nullcontext() if own else _Blank():
+        yield
+
+
+def draft(model: Parts, classes: int, input_shape: tuple[int, ...]) -> Measured:
+    """Return a model measured at little cost: its weights are no numbers to compute with.
+
+    On the meta device the same would load PyTorch's compiler, which takes longer than a whole plan.
 
     Raises:
         ConfigError: if the network cannot be built, or does not take such inputs.
     """
-    own = any(is_custom(name) for name in model)
-    with torch.random.fork_rng(devices=[]), torch.device("cpu" if own else "meta"):
+    with drafting(model):
         network = build_network(model, classes, input_shape)
         try:
             return measure(network, input_shape)
@@ -93,6 +116,12 @@ def draft(model: Parts, classes: int, input_shape: tuple[int, ...]) -> Measured:
                 rule=f"must take inputs of shape {input_shape}",
                 received=f"{type(error).__name__}: {str(error).splitlines()[0]}",
             ) from error
+
+
+def outline(model: Parts, classes: int, input_shape: tuple[int, ...]) -> nn.Module:
+    """Return a model of the table on the meta device: what it is made of, for whoever counts."""
+    with torch.device("meta"):
+        return build_network(model, classes, input_shape)
 
 
 def check_classes(measured: Measured, classes: int, model: str) -> None:

@@ -1,12 +1,10 @@
-"""What a study names, tried out before anything trains: models, objectives and methods, on networks that hold no numbers."""
+"""What a study names, tried out before anything trains: models, objectives and methods, on drafts of networks."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from typing import Any
-
-import torch
 
 from goodteacher.base.compose import LossRow, build_parts, option_defaults, parse
 from goodteacher.base.errors import ConfigError, GoodteacherError
@@ -16,13 +14,13 @@ from goodteacher.maps.table import written_out
 from goodteacher.methods.preparation import PREPARATIONS
 from goodteacher.methods.table import METHODS, needs_teacher, parse_method
 from goodteacher.objectives.table import OBJECTIVES, check_objective
-from goodteacher.study.build import Measured, check_classes, draft, setting_of, student_in
+from goodteacher.study.build import Measured, check_classes, draft, drafting, setting_of, student_in
 from goodteacher.study.names import Parts, named
 from goodteacher.study.spec import Named
 from goodteacher.train.mixing import check_mixing
 from goodteacher.train.recipe import Recipe
 
-# A user's own network is built with its numbers, and then so are memories with one row per example: as small as this.
+# Memories with one row per example are built this small when a method is only tried out.
 FEW = 256
 
 
@@ -188,10 +186,9 @@ class Trial:
         student: Measured | None = None,
     ) -> tuple[list[Loss], float]:
         """Return the losses on a pair of drafts, and the share of the training examples their memories were made for."""
-        drafts = all(m.is_draft for m in (network, teacher, student) if m is not None)
-        examples = self.facts.examples if drafts else min(self.facts.examples, FEW)
+        examples = min(self.facts.examples, FEW)
         setting = setting_of(network, teacher, classes=self.facts.classes, examples=examples, student=student)
-        with torch.random.fork_rng(devices=[]), torch.device("meta" if drafts else "cpu"):
+        with drafting(parts):
             losses = build_parts(parts, table, setting)
             for preparation in {p for loss in losses for p in loss.needs.preparation}:
                 if teacher is not None:
