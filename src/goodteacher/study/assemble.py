@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from goodteacher.base.compose import build_parts, join
+from goodteacher.base.compose import build_parts, join, row_of
 from goodteacher.base.errors import ConfigError
 from goodteacher.base.seeds import seeded
 from goodteacher.base.types import FrozenTeacher, Loss, Setting
@@ -280,7 +280,7 @@ def rebuild(run: Run) -> nn.Module:
     if spec["kind"] == "preparation":
         return prepared_network(spec["loss"], run.sibling(teaching["runs"][0]).model, classes, sample)
     model = build_model(name, classes=classes, input_shape=shape, **options)
-    if spec["kind"] == "student" and any(METHODS[part].deploys for part in spec["loss"]):
+    if spec["kind"] == "student" and any(row_of(part, METHODS, "method").deploys for part in spec["loss"]):
         teacher = run.sibling(teaching["runs"][0]).model
         teacher = teacher.teacher if isinstance(teacher, Prepared) else teacher
         setting = Setting(

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from goodteacher.base.compose import LossRow, build_parts, option_defaults, parse
+from goodteacher.base.compose import LossRow, build_parts, parse, row_of, written_options
 from goodteacher.base.errors import ConfigError
 from goodteacher.base.types import Loss, Setting
 from goodteacher.maps.table import written_out
@@ -49,8 +49,9 @@ def canonical_model(spec: Named, facts: Facts) -> Parts:
 def _with_defaults(parts: Parts, table: Mapping[str, LossRow]) -> Parts:
     joined = len(parts) > 1
     return {
-        name: {**option_defaults(table[name].build), **(table[name].joined if joined else {}), **options}
+        name: written_options(f"'{name}'", row.build, {**(row.joined if joined else {}), **options})
         for name, options in parts.items()
+        for row in [row_of(name, table, "loss")]
     }
 
 
