@@ -56,7 +56,14 @@ def resolve(what: str, name: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def built(what: str, build: Callable[..., T], given: Mapping[str, Any], *, rule: str = "must take its options") -> T:
+def built(
+    what: str,
+    build: Callable[..., T],
+    given: Mapping[str, Any],
+    *,
+    rule: str = "must take its options",
+    must: str = "must build",
+) -> T:
     """Call a user's own function or constructor, and say in one sentence what is wrong with it.
 
     Args:
@@ -64,6 +71,7 @@ def built(what: str, build: Callable[..., T], given: Mapping[str, Any], *, rule:
         build: the function.
         given: its arguments.
         rule: what it must take, for the message.
+        must: what it must do, for the message.
 
     Raises:
         ConfigError: if it does not take the arguments, or fails.
@@ -84,7 +92,7 @@ def built(what: str, build: Callable[..., T], given: Mapping[str, Any], *, rule:
     except Exception as error:
         raise ConfigError(
             what,
-            rule="must build",
+            rule=must,
             received=f"{type(error).__name__}: {error}",
             remedy="call it yourself first",
         ) from error

@@ -104,7 +104,7 @@ class FitOwn:
             ConfigError: if it fails, or what it fits is no map that can be kept.
         """
         what = f"map '{self.name}'"
-        fitted = built(what, self.inner.fit, {"logits": logits, "labels": labels})
+        fitted = built(what, self.inner.fit, {"logits": logits, "labels": labels}, must="must fit")
         if not isinstance(fitted, TargetMap):
             rule = "must fit a map, such as a subclass of goodteacher.maps.target_map.OneView"
             raise ConfigError(what, rule=rule, received=f"a {type(fitted).__name__}")
