@@ -120,7 +120,9 @@ def parse_method(spec: Spec) -> tuple[dict[str, dict[str, Any]], float]:
     if len(gammas) > 1:
         raise ConfigError("gamma", rule="is one weight for the whole sum", received=f"{sorted(gammas)}")
     alone = next(iter(parts))
-    default = parts[alone].get("gamma", 1.0) if alone == "none" else METHODS[alone].gamma if len(parts) == 1 else 1.0
+    default = 1.0  # of a sum, and of a user's own
+    if len(parts) == 1 and alone in METHODS:
+        default = parts[alone].get("gamma", 1.0) if alone == "none" else METHODS[alone].gamma
     return parts, gammas.pop() if gammas else default
 
 

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from goodteacher.base.compose import build_parts, join
+from goodteacher.base.compose import build_parts, join, row_of
+from goodteacher.base.custom import is_own
 from goodteacher.base.errors import ConfigError, GoodteacherError
 from goodteacher.base.types import Loss, Setting
 from goodteacher.data.facts import Facts
 from goodteacher.methods.labels import HardLabels
 from goodteacher.methods.preparation import PREPARATIONS, Prepared
 from goodteacher.methods.table import METHODS
-from goodteacher.models.custom import is_custom
 from goodteacher.models.table import build_model
 from goodteacher.models.taps import tap_shapes
 from goodteacher.objectives.student_friendly import student_named
@@ -91,7 +91,7 @@ def drafting(names: Iterable[str]) -> Iterator[None]:
     Args:
         names: of what is built.
     """
-    own = any(is_custom(name) for name in names)
+    own = any(is_own(name) for name in names)
     with torch.random.fork_rng(devices=[]), contextlib.nullcontext() if own else _Blank():
         yield
 
@@ -255,6 +255,6 @@ def rebuild(spec: RunSpec, facts: Facts, teacher: Callable[[], Measured]) -> nn.
     if spec.kind == "preparation":
         return network_in_training(spec, facts, teacher())
     network = network_in_training(spec, facts, None)
-    if spec.kind == "student" and any(METHODS[part].deploys for part in spec.loss if part in METHODS):
+    if spec.kind == "student" and any(row_of(part, METHODS, "method").deploys for part in spec.loss):
         return loss_in_training(spec, network, facts, teacher()).deployed(network)
     return network
