@@ -33,6 +33,7 @@ class LossRow:
         joined: option defaults that change when the loss is one part of a sum.
         alone: whether it means anything by itself; False for a mere term, which needs a score beside it.
         deploys: whether it hands over more than the network in training (`Loss.deployed`).
+        retired: options that are gone, with the value that nobody changed: still a part of the names of runs, and of nothing else.
     """
 
     build: Callable[..., Loss]
@@ -40,6 +41,7 @@ class LossRow:
     joined: Mapping[str, Any] = field(default_factory=dict)
     alone: bool = True
     deploys: bool = False
+    retired: Mapping[str, Any] = field(default_factory=dict)
 
 
 def parse(spec: Spec, table: Mapping[str, LossRow], what: str) -> dict[str, dict[str, Any]]:
@@ -207,6 +209,7 @@ def build_parts(parts: Mapping[str, Mapping[str, Any]], table: Mapping[str, Loss
     for name, options in parts.items():
         row = row_of(name, table, "loss")
         given = {**(row.joined if len(parts) > 1 else {}), **options}
+        given = {k: v for k, v in given.items() if k not in row.retired}
         given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}  # JSON knows no tuples
         if "setting" in inspect.signature(row.build).parameters:
             given["setting"] = setting

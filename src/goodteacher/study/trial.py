@@ -200,7 +200,7 @@ def with_defaults(parts: Parts, table: Mapping[str, LossRow]) -> Parts:
     """Return parts with all their options written out: what a run is named by may not hang on a default."""
     joined = len(parts) > 1
     return {
-        name: written_options(f"'{name}'", row.build, {**(row.joined if joined else {}), **options})
+        name: written_options(f"'{name}'", row.build, {**row.retired, **(row.joined if joined else {}), **options})
         for name, options in parts.items()
         for row in [row_of(name, table, "loss")]
     }
