@@ -33,7 +33,7 @@ class LossRow:
         joined: option defaults that change when the loss is one part of a sum.
         alone: whether it means anything by itself; False for a mere term, which needs a score beside it.
         deploys: whether it hands over more than the network in training (`Loss.deployed`).
-        retired: options that are gone, with the value that nobody changed: still a part of the names of runs, and of nothing else.
+        retired: options that are gone, with the value that nobody changed: part of the names of runs and of nothing else.
     """
 
     build: Callable[..., Loss]
