@@ -223,7 +223,8 @@ class Joined(Loss):
     def __init__(self, parts: list[Loss]) -> None:
         super().__init__()
         self._parts = tuple(parts)
-        self.summands = nn.ModuleList(parts)
+        # Only parts with a state are registered, under the names that checkpoints of interrupted trainings have.
+        self.modules_of_parts = nn.ModuleList(part for part in parts if [*part.parameters(), *part.buffers()])
         self.needs = functools.reduce(operator.or_, (part.needs for part in parts))
         self.advice = next((part.advice for part in parts if part.advice), "")
 
