@@ -63,6 +63,7 @@ def build_network(model: Parts, classes: int, input_shape: tuple[int, ...]) -> n
 
 def measure(network: nn.Module, input_shape: tuple[int, ...]) -> Measured:
     """Return a network with its answers and taps measured on a batch of zeros; it is left as it came."""
+    # Two examples, so that a network which drops a dimension of size 1 shows its true face.
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     classes, shapes = tap_shapes(network, torch.zeros(2, *input_shape, device=device))
     return Measured(network, classes, shapes)
@@ -255,6 +256,7 @@ def rebuild(spec: RunSpec, facts: Facts, teacher: Callable[[], Measured]) -> nn.
     if spec.kind == "preparation":
         return network_in_training(spec, facts, teacher())
     network = network_in_training(spec, facts, None)
+    # SimKD's student is kept with its projector and the teacher's head, whose shapes only the method itself knows.
     if spec.kind == "student" and any(row_of(part, METHODS, "method").deploys for part in spec.loss):
         return loss_in_training(spec, network, facts, teacher()).deployed(network)
     return network
