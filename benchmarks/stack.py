@@ -72,12 +72,12 @@ def main() -> None:
     shares = torch.linspace(0, 1, args.networks)[:, None, None]
     hard = F.one_hot(problem.train.labels, 3).float()
     targets = shares * hard + (1 - shares) * problem.train.truth
-    validation = (problem.validation.inputs, problem.validation.labels)
+    validation = (problem.validation.inputs.tensor, problem.validation.labels)
     loader = Loader(problem, batch_size=RECIPE.batch_size, seed=0)
 
     def stacked() -> None:
         models = [network(seed) for seed in range(args.networks)]
-        stack = Stack(models, problem.train.inputs, targets, RECIPE, validation=validation)
+        stack = Stack(models, problem.train.inputs.tensor, targets, RECIPE, validation=validation)
         list(fit_stack(stack, threads=args.threads))
 
     def ordinary() -> None:
@@ -93,7 +93,7 @@ def main() -> None:
             optimizer = build_optimizer(RECIPE, [model])
             for rows in order.split(RECIPE.batch_size):
                 optimizer.zero_grad()
-                log_p = model(problem.train.inputs[rows]).log_softmax(dim=1)
+                log_p = model(problem.train.inputs.tensor[rows]).log_softmax(dim=1)
                 F.kl_div(log_p, targets[seed][rows], reduction="batchmean").backward()
                 optimizer.step()
             with torch.no_grad():
