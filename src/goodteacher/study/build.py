@@ -24,7 +24,7 @@ from goodteacher.methods.labels import HardLabels
 from goodteacher.methods.preparation import PREPARATIONS, Prepared
 from goodteacher.methods.table import METHODS
 from goodteacher.models.table import build_model
-from goodteacher.models.taps import tap_shapes
+from goodteacher.models.taps import Taps, describe_taps, guess_taps, tap_shapes
 from goodteacher.objectives.student_friendly import student_named
 from goodteacher.objectives.table import OBJECTIVES
 from goodteacher.study.prepare import PreparationLoss
@@ -63,10 +63,22 @@ def build_network(model: Parts, classes: int, input_shape: tuple[int, ...]) -> n
 
 def measure(network: nn.Module, input_shape: tuple[int, ...]) -> Measured:
     """Return a network with its answers and taps measured on a batch of zeros; it is left as it came."""
-    # Two examples, so that a network which drops a dimension of size 1 shows its true face.
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    classes, shapes = tap_shapes(network, torch.zeros(2, *input_shape, device=device))
+    classes, shapes = tap_shapes(network, _zeros(network, input_shape))
     return Measured(network, classes, shapes)
+
+
+def _zeros(network: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
+    """Return two examples, so that a network which drops a dimension of size 1 shows its true face."""
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    return torch.zeros(2, *input_shape, device=device)
+
+
+def modules_of(
+    model: Parts, classes: int, input_shape: tuple[int, ...]
+) -> tuple[Taps, list[tuple[str, str, tuple[int, ...]]]]:
+    """Return where a model is read, and (module name, class, output shape) of all its modules in order of execution."""
+    network = draft(model, classes, input_shape).network
+    return guess_taps(network), describe_taps(network, _zeros(network, input_shape))
 
 
 class _Blank(TorchFunctionMode):
