@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from goodteacher.base.errors import StoreError
@@ -19,6 +20,7 @@ from goodteacher.data.facts import Facts
 from goodteacher.maps.table import fitted_from
 from goodteacher.maps.target_map import Identity, TargetMap, kind_of
 from goodteacher.methods.preparation import Prepared
+from goodteacher.models.taps import TappedModel
 from goodteacher.study.build import Measured, measure, rebuild
 from goodteacher.study.result import RunResult
 from goodteacher.study.runspec import RunSpec
@@ -114,7 +116,28 @@ class Run:
         """The trained network, a plain `torch.nn.Module` in eval mode."""
         model = rebuild(self.spec, self.facts, self._teacher)
         load_weights(model, self.weights, f"run {self.id}")
-        return model.eval()
+        self._recognise(model.eval())
+        return model
+
+    @torch.no_grad()
+    def _recognise(self, network: nn.Module) -> None:
+        """Raise `StoreError` unless a rebuilt network answers the inputs kept with the run as it did when it was trained."""
+        kept = self.extra("check")
+        if kept is None:
+            return
+        logits = TappedModel(network)(kept["inputs"]).logits.float()
+        if logits.shape != kept["logits"].shape or not torch.allclose(logits, kept["logits"], rtol=1e-3, atol=1e-3):
+            away = (
+                f"{float((logits - kept['logits']).abs().max()):.3g} away in the worst logit"
+                if logits.shape == kept["logits"].shape
+                else f"answers of shape {tuple(logits.shape)}"
+            )
+            raise StoreError(
+                f"network of run {self.id}",
+                rule="must answer as it did when it was trained",
+                received=away,
+                remedy="its code or its files have changed since: bring them back, or train anew",
+            )
 
     def _teacher(self) -> Measured:
         """Return the network that taught this one."""
