@@ -57,8 +57,8 @@ class Evaluation:
 def evaluate(logits: Logits, labels: Labels, class_names: Sequence[str]) -> Evaluation:
     """Return the scores of a logit table against labels.
 
-    Intervals are percentiles of 1000 resamples of the examples, the same for every score (200 for the calibration error). Balanced accuracy and macro-F1 are
-    means over the classes that have examples.
+    Intervals are percentiles of 1000 resamples of the examples, the same for every score (200 for the calibration error).
+    Balanced accuracy and macro-F1 are means over the classes that have examples.
 
     Args:
         logits: ``(N, C)``.
