@@ -244,7 +244,9 @@ def test_a_map_and_a_mean_around_teachers_of_two_sizes(teacher, high, store):
         "both": {"ensemble": ["low", "high"], "map": "temperature"},
         "viewed": {"run": teacher.id, "map": {"view_average": {"views": 1}}},
     }
-    values = study(teacher, name="joined", teachers=arms, students={"s": {"model": TINY, "taught_by": ["both", "viewed"]}})
+    values = study(
+        teacher, name="joined", teachers=arms, students={"s": {"model": TINY, "taught_by": ["both", "viewed"]}}
+    )
     done = run_study(values, high, out=store.root, device="cpu")
     assert done.summary.failed == {} and done.results.missing == []
 
