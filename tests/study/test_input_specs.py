@@ -259,7 +259,8 @@ OTHER_NAMES = ("flat", "left", "bottom")
 )
 def test_other_classes_are_refused_in_one_sentence(teacher, store, names, received):
     other = pictures(64, 150, 2, names=names)
-    said = rf"^teachers.teacher.run, run {teacher.id}: must know the problem's {len(names)} classes by the same names .*{received}\.$"
+    rule = f"must know the problem's {len(names)} classes by the same names in the same order: {', '.join(names)}"
+    said = rf"^teachers.teacher.run, run {teacher.id}: {rule}, {received}\.$"
     with pytest.raises(ConfigError, match=said) as refused:
         gt.distill(TINY, other, teacher, out=store.root, **RECIPE)
     assert str(refused.value).count("\n") == 0
