@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "goodteacher"
+LAB = SOURCE.parent / "goodteacher_lab"
+# What runs the laboratory: one command.
+OPENS_THE_LAB = {"cli/reproducing.py"}
 
 # Each layer and what it may import besides itself. objectives, maps and methods see tensors, and may cut a network; nothing
-# imports cli, and nothing but cli imports recipes.
+# imports cli, and the laboratory next door may import any of it but cli.
 MAY_IMPORT = {
     "base": set(),
     "data": {"base"},
@@ -29,20 +32,6 @@ MAY_IMPORT = {
     "automatic": {"base", "data", "study", "diagnose", "api"},
     "demo": {"study"},
     "losses": {"objectives", "methods"},
-    "recipes": {
-        "base",
-        "data",
-        "models",
-        "objectives",
-        "maps",
-        "methods",
-        "train",
-        "study",
-        "diagnose",
-        "report",
-        "api",
-        "automatic",
-    },
     "cli": {
         "base",
         "data",
@@ -54,7 +43,6 @@ MAY_IMPORT = {
         "api",
         "automatic",
         "demo",
-        "recipes",
     },
     "__main__": {"cli"},
     "__init__": set(),
@@ -69,7 +57,7 @@ def layer(path: Path) -> str:
 def imported_layers(path: Path) -> set[str]:
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("goodteacher"):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "goodteacher":
             parts = node.module.split(".")
             names |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
         elif isinstance(node, ast.Import):
@@ -85,7 +73,17 @@ def test_imports_go_downward(path):
     assert imported_layers(path) <= allowed
 
 
-@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: str(p.relative_to(SOURCE)))
+def test_one_command_alone_opens_the_laboratory():
+    opening = {str(p.relative_to(SOURCE)) for p in SOURCE.rglob("*.py") if "goodteacher_lab" in p.read_text()}
+    assert opening == OPENS_THE_LAB
+
+
+@pytest.mark.parametrize("path", sorted(LAB.rglob("*.py")), ids=lambda p: str(p.relative_to(LAB)))
+def test_the_laboratory_asks_no_command(path):
+    assert "cli" not in imported_layers(path)
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.parent.rglob("*.py")), ids=lambda p: str(p.relative_to(SOURCE.parent)))
 def test_files_are_short_and_named_for_something(path):
     assert path.stem not in {"utils", "helpers", "common", "misc", "manager"}
     assert len(path.read_text().splitlines()) <= 350

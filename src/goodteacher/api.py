@@ -25,6 +25,7 @@ from goodteacher.study.execute import Summary, execute
 from goodteacher.study.plan import plan_study
 from goodteacher.study.planned import Given, Plan
 from goodteacher.study.run import Run
+from goodteacher.study.seen import seen_notes
 from goodteacher.study.spec import Named, StudySpec, parse_study
 from goodteacher.study.store import Store
 
@@ -111,7 +112,10 @@ def run_study(
     spec = study if isinstance(study, StudySpec) else parse_study(study)
     data = problem if problem is not None else load_problem(spec)
     store = Store(out)
-    plan = plan_study(spec, data.facts, finished_teachers(spec, store))
+    given = finished_teachers(spec, store)
+    # Said in the study itself, so that whoever reads its page without the data is told as well.
+    said = seen_notes([store.run(run) for run in given], data)
+    plan = plan_study(spec.model_copy(update={"notes": (*spec.notes, *said)}), data.facts, given)
     place = pick_device(device)
     silent = console is None if quiet is None else quiet
     with shown(console or Console(stderr=True), quiet=silent) as tell:

@@ -98,7 +98,9 @@ def test_pair_of_gaussians_is_the_two_class_problem():
     problem = gaussian_problem(train=300, validation=30, test=30, seed=2)
     pair = class_pair(problem, 2, 0)
     means = torch.from_numpy(_distinct_signs(3, 30, seed=2))[[2, 0]]
-    assert torch.allclose(pair.train.truth.double(), bayes_distribution(pair.train.inputs.tensor, means, 6.0), atol=1e-6)
+    assert torch.allclose(
+        pair.train.truth.double(), bayes_distribution(pair.train.inputs.tensor, means, 6.0), atol=1e-6
+    )
 
 
 def test_pair_errors(problem):

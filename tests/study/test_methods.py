@@ -135,7 +135,13 @@ def test_what_is_exported_is_the_student_alone_but_for_simkd(problem, tmp_path):
     assert sum(p.numel() for p in runs["crd"].model.parameters()) == plain
     assert sum(p.numel() for p in runs["simkd"].model.parameters()) > plain
     logits = runs["simkd"].outputs("test")
-    x = problem.test.inputs.tensor.float().div(255).sub(problem.statistics[0]).div(problem.statistics[1]).permute(0, 3, 1, 2)
+    x = (
+        problem.test.inputs.tensor.float()
+        .div(255)
+        .sub(problem.statistics[0])
+        .div(problem.statistics[1])
+        .permute(0, 3, 1, 2)
+    )
     torch.testing.assert_close(runs["simkd"].model(x).detach(), logits, rtol=1e-3, atol=1e-4)
 
 

@@ -52,7 +52,7 @@ def loader(item):
     return Loader(PROBLEM, batch_size=8, seed=0, mixup=item.recipe.mixup, cutmix=item.recipe.cutmix)
 
 
-class Enough(Exception):
+class EnoughError(Exception):
     """Raised by a sink that has seen as many steps as it was to see."""
 
 
@@ -66,9 +66,9 @@ def train(item, stop_after=None, at_epoch=None):
             if at_epoch is not None:
                 at_epoch(event)
         if event.kind == "step" and event.done == stop_after:
-            raise Enough
+            raise EnoughError
 
-    with contextlib.nullcontext() if stop_after is None else pytest.raises(Enough):
+    with contextlib.nullcontext() if stop_after is None else pytest.raises(EnoughError):
         fit([item], loader(item), PROBLEM, epochs=item.recipe.epochs, tell=tell)
     return records
 

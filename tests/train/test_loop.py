@@ -42,7 +42,7 @@ def learner(name, *, seed=0, objective="cross_entropy", recipe=RECIPE, dropout=0
     return Learner(name, network(seed, dropout), loss, recipe, seed=seed, **more)
 
 
-class Enough(Exception):
+class EnoughError(Exception):
     """Raised by a sink that has seen as many steps as it was to see."""
 
 
@@ -53,9 +53,9 @@ def train(learners, problem, *, epochs=3, stop_after=None, **options):
     def tell(event):
         told.append(event)
         if event.kind == "step" and event.done == stop_after:
-            raise Enough
+            raise EnoughError
 
-    leave = contextlib.nullcontext() if stop_after is None else pytest.raises(Enough)
+    leave = contextlib.nullcontext() if stop_after is None else pytest.raises(EnoughError)
     with leave:
         fit(learners, Loader(problem, batch_size=32, seed=0), problem, epochs=epochs, tell=tell, **options)
     return told

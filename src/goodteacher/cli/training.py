@@ -308,13 +308,12 @@ def _teachers(
 ) -> dict[str, Any]:
     """Return the teacher arms of `distill`: one, or several with their ensemble."""
     from goodteacher.base.errors import ConfigError, suggest
-    from goodteacher.models.custom import is_custom
     from goodteacher.models.table import MODELS
 
     arms: dict[str, Any] = {}
     for i, text in enumerate(given):
         is_run = store.has(Path(text).name)
-        if not is_run and text not in MODELS and not is_custom(text):
+        if not is_run and text not in MODELS and ":" not in text:
             rule = f"must be a finished run in {store.root}, a model, or auto"
             raise ConfigError("--teacher", rule=rule, received=repr(text), remedy=suggest(text, [*MODELS, "auto"]))
         if is_run and objective is not None:

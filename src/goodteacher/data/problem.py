@@ -172,6 +172,12 @@ class Problem:
             self.spec,
         )
 
+    @cached_property
+    def hashes(self) -> dict[str, Tensor]:
+        """Hash of each example's inputs by split, ``(N,)`` int64: what a network of this problem has seen."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part.inputs.hashes() for name, part in parts.items()}
+
     def describe(self) -> str:
         """Return one line: sizes, classes, shape and what is known of the truth."""
         shape = "x".join(map(str, self.input_shape))

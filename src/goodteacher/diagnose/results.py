@@ -21,6 +21,7 @@ from goodteacher.diagnose.ranking import PREDICTORS, Candidate, Ranked, rank_can
 from goodteacher.diagnose.scorecard import DIRECTION
 from goodteacher.study.answers import Answers
 from goodteacher.study.run import Run
+from goodteacher.study.seen import problem_rows, seen_examples
 from goodteacher.study.store import load_study
 from goodteacher.study.teaching import Teaching
 from goodteacher.train.checkpoint import load_tensors
@@ -113,11 +114,20 @@ class Results:
 
     @cached_property
     def candidates(self) -> list[Candidate]:
-        """Teacher arms with all the evidence there is about them on validation."""
+        """Teacher arms with all the evidence there is about them on validation; none that was trained on examples of it."""
         return [
             candidate_of(arm, {seed: self.answers[arm, seed] for seed in sorted(seeds)}, self.targets)
             for arm, seeds in self.teachings.items()
+            if not any(self._has_seen_validation(run) for who in seeds.values() for run in who.runs)
         ]
+
+    def _has_seen_validation(self, run_id: str) -> bool:
+        """Whether a run from another problem was trained on validation examples of this one."""
+        run, rows = self.run(run_id), problem_rows(self.store.root, self.facts.fingerprint)
+        if rows is None or run.spec.problem == self.facts.fingerprint:
+            return False
+        found = seen_examples(run, rows)
+        return found is not None and found["validation"] > 0
 
     @cached_property
     def ranked(self) -> list[Ranked]:

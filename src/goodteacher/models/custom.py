@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import importlib
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from torch import nn
 
+from goodteacher.base.custom import resolve
 from goodteacher.base.errors import ConfigError
 
 # Networks handed over as objects, by content. A later process must hand them over again before it can load their runs.
@@ -36,11 +34,6 @@ def hand_over(model: nn.Module) -> str:
     return key
 
 
-def is_custom(name: str) -> bool:
-    """Say whether a name is a factory's or an object's rather than a key of the table."""
-    return ":" in name
-
-
 def custom_factory(name: str) -> Callable[..., nn.Module]:
     """Return the constructor behind a custom name.
 
@@ -62,15 +55,4 @@ def custom_factory(name: str) -> Callable[..., nn.Module]:
                 remedy="build it again and call goodteacher.models.custom.hand_over(model) first",
             )
         return lambda classes: copy.deepcopy(_HANDED_OVER[name])
-    module_name, _, function = name.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name.removesuffix(".py").replace("/", "."))
-    except ImportError as error:
-        raise ConfigError(f"model '{name}'", rule="must name an importable module", received=str(error)) from None
-    factory = getattr(module, function, None)
-    if not callable(factory):
-        raise ConfigError(f"model '{name}'", rule=f"must name a function of {module_name}", received=repr(function))
-    return factory  # type: ignore[no-any-return]
+    return resolve("model", name)

@@ -15,16 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from goodteacher.base.compose import build_parts, join
+from goodteacher.base.compose import build_parts, join, row_of
+from goodteacher.base.custom import is_own
 from goodteacher.base.errors import ConfigError, GoodteacherError
 from goodteacher.base.types import Loss, Setting
 from goodteacher.data.facts import Facts
 from goodteacher.methods.labels import HardLabels
 from goodteacher.methods.preparation import PREPARATIONS, Prepared
 from goodteacher.methods.table import METHODS
-from goodteacher.models.custom import is_custom
 from goodteacher.models.table import build_model
-from goodteacher.models.taps import tap_shapes
+from goodteacher.models.taps import Taps, describe_taps, guess_taps, tap_shapes
 from goodteacher.objectives.student_friendly import student_named
 from goodteacher.objectives.table import OBJECTIVES
 from goodteacher.study.prepare import PreparationLoss
@@ -63,9 +63,22 @@ def build_network(model: Parts, classes: int, input_shape: tuple[int, ...]) -> n
 
 def measure(network: nn.Module, input_shape: tuple[int, ...]) -> Measured:
     """Return a network with its answers and taps measured on a batch of zeros; it is left as it came."""
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    classes, shapes = tap_shapes(network, torch.zeros(2, *input_shape, device=device))
+    classes, shapes = tap_shapes(network, _zeros(network, input_shape))
     return Measured(network, classes, shapes)
+
+
+def _zeros(network: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
+    """Return two examples, so that a network which drops a dimension of size 1 shows its true face."""
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    return torch.zeros(2, *input_shape, device=device)
+
+
+def modules_of(
+    model: Parts, classes: int, input_shape: tuple[int, ...]
+) -> tuple[Taps, list[tuple[str, str, tuple[int, ...]]]]:
+    """Return where a model is read, and (module name, class, output shape) of all its modules in order of execution."""
+    network = draft(model, classes, input_shape).network
+    return guess_taps(network), describe_taps(network, _zeros(network, input_shape))
 
 
 class _Blank(TorchFunctionMode):
@@ -91,7 +104,7 @@ def drafting(names: Iterable[str]) -> Iterator[None]:
     Args:
         names: of what is built.
     """
-    own = any(is_custom(name) for name in names)
+    own = any(is_own(name) for name in names)
     with torch.random.fork_rng(devices=[]), contextlib.nullcontext() if own else _Blank():
         yield
 
@@ -255,6 +268,7 @@ def rebuild(spec: RunSpec, facts: Facts, teacher: Callable[[], Measured]) -> nn.
     if spec.kind == "preparation":
         return network_in_training(spec, facts, teacher())
     network = network_in_training(spec, facts, None)
-    if spec.kind == "student" and any(METHODS[part].deploys for part in spec.loss if part in METHODS):
+    # SimKD's student is kept with its projector and the teacher's head, whose shapes only the method itself knows.
+    if spec.kind == "student" and any(row_of(part, METHODS, "method").deploys for part in spec.loss):
         return loss_in_training(spec, network, facts, teacher()).deployed(network)
     return network

@@ -28,6 +28,8 @@ from goodteacher.train.records import read_json, read_records, write_json
 FORMAT = 3
 # Format 2 did not say what a network expects to see; everything in it is read on.
 READ = (2, FORMAT)
+# Beside a problem's facts: the hashes of its examples.
+ROWS = "rows.safetensors"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 runs/<id>/spec.json result.json records.jsonl model.safetensors outputs/{kept,last,train,probes,...}.safetensors maps/
 maps/<hash>/                                              (of teachers made of several runs)
-problems/<fingerprint>/facts.json targets.safetensors
+problems/<fingerprint>/facts.json targets.safetensors rows.safetensors
 training/<training id>/checkpoint.pt records.jsonl        (only while training)
 studies/<name>/study.json plan.json report.html ...
 """
@@ -28,7 +28,7 @@ from goodteacher.data.facts import Facts
 from goodteacher.data.problem import Problem
 from goodteacher.study.planned import Cell, Plan
 from goodteacher.study.result import RunResult
-from goodteacher.study.run import FORMAT, Run, checked_format, read_facts
+from goodteacher.study.run import FORMAT, ROWS, Run, checked_format, read_facts
 from goodteacher.study.runspec import RunSpec
 from goodteacher.train.checkpoint import save_tensors
 from goodteacher.train.infer import quick_scores
@@ -104,6 +104,7 @@ class Store:
             if (
                 read_facts(folder).inputs is None
             ):  # of an earlier version, which did not say what networks expect to see
+                save_tensors(folder / ROWS, problem.hashes)
                 write_json(folder / "facts.json", {"format": FORMAT, **facts.stored()})
             return
         tensors = {}
@@ -116,6 +117,7 @@ class Store:
                 if value is not None:
                     tensors[f"{name}.{field}"] = value
         save_tensors(folder / "targets.safetensors", tensors)
+        save_tensors(folder / ROWS, problem.hashes)
         write_json(folder / "facts.json", {"format": FORMAT, **facts.stored()})
 
     def add_run(

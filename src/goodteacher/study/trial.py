@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from goodteacher.base.compose import LossRow, build_parts, option_defaults, parse
+from goodteacher.base.compose import LossRow, build_parts, parse, row_of, written_options
 from goodteacher.base.errors import ConfigError, GoodteacherError
 from goodteacher.base.types import Loss, Needs
 from goodteacher.data.facts import Facts
@@ -200,8 +200,9 @@ def with_defaults(parts: Parts, table: Mapping[str, LossRow]) -> Parts:
     """Return parts with all their options written out: what a run is named by may not hang on a default."""
     joined = len(parts) > 1
     return {
-        name: {**option_defaults(table[name].build), **(table[name].joined if joined else {}), **options}
+        name: written_options(f"'{name}'", row.build, {**row.retired, **(row.joined if joined else {}), **options})
         for name, options in parts.items()
+        for row in [row_of(name, table, "loss")]
     }
 
 
