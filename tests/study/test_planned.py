@@ -87,7 +87,7 @@ def test_unfinished_runs_of_an_earlier_plan_are_left_out(tmp_path, digits_study)
 def test_a_plan_of_another_format_is_refused(tmp_path, digits_study):
     study = earlier(tmp_path / "store", digits_study)
     (study / "plan.json").write_text(json.dumps({"format": 1}))
-    with pytest.raises(StoreError, match="must have format 2, got 1"):
+    with pytest.raises(StoreError, match="must have format 2 or 3, got 1"):
         load_study(study)
 
 
