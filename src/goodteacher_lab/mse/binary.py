@@ -27,7 +27,7 @@ from goodteacher_lab.mse.cells import (
     run_part,
     verdict,
 )
-from goodteacher_lab.mse.published import SLIPS, TABLE4
+from goodteacher_lab.mse.printed import SLIPS, TABLE4
 from goodteacher_lab.reading import problem_departures
 
 

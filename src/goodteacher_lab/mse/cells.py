@@ -19,9 +19,9 @@ from goodteacher.report.tables import Grid, number, percent
 from goodteacher.study.plan import plan_study
 from goodteacher.study.spec import StudySpec
 from goodteacher.study.store import Store
+from goodteacher_lab.benchmark import BENCHMARK, Pair, benchmark
 from goodteacher_lab.job import Job
-from goodteacher_lab.mse.published import Pair, Printed
-from goodteacher_lab.published import BENCHMARK, benchmark
+from goodteacher_lab.mse.printed import Printed
 from goodteacher_lab.reading import BySeed, reduced, spread
 
 OBJECTIVES = ("cross_entropy", "brier")

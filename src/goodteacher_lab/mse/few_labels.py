@@ -14,6 +14,7 @@ from goodteacher.data.labels import label_subset
 from goodteacher.data.problem import Problem
 from goodteacher.diagnose.results import Results
 from goodteacher.study.spec import StudySpec, parse_study
+from goodteacher_lab.benchmark import BENCHMARK
 from goodteacher_lab.job import Budget, Finding, Job, Reproduction
 from goodteacher_lab.mse.cells import (
     CLAIM,
@@ -28,7 +29,6 @@ from goodteacher_lab.mse.cells import (
     plain_cells,
     verdict,
 )
-from goodteacher_lab.published import BENCHMARK
 from goodteacher_lab.reading import problem_departures, spread
 
 

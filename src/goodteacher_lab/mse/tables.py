@@ -11,6 +11,7 @@ from goodteacher.data.problem import Problem
 from goodteacher.diagnose.results import Results
 from goodteacher.report.tables import Grid
 from goodteacher.study.spec import StudySpec, parse_study
+from goodteacher_lab.benchmark import Pair, pair_of
 from goodteacher_lab.job import Budget, Finding, Job, Reproduction
 from goodteacher_lab.mse.cells import (
     ALONE,
@@ -29,7 +30,7 @@ from goodteacher_lab.mse.cells import (
     run_part,
     verdict,
 )
-from goodteacher_lab.mse.published import RERUN, SLIPS, STUDENTS, TABLE1, TABLE2, TABLE3, TEACHERS, Pair, Printed
+from goodteacher_lab.mse.printed import RERUN, SLIPS, STUDENTS, TABLE1, TABLE2, TABLE3, TEACHERS, Printed
 from goodteacher_lab.reading import problem_departures
 
 
@@ -138,7 +139,7 @@ def run_pairs(
         and how many of the runs ordered are not finished.
     """
     tag = "" if job.budget == "paper" else f"-{job.budget}"
-    chosen = tuple(_pair(name) for name in job.choices.get("pair", ())) or size.pairs
+    chosen = tuple(pair_of(name) for name in job.choices.get("pair", ())) or size.pairs
     part = job.choices.get("method", size.methods)
     whole_size = replace(size, seeds=max(size.seeds, SIZES[table][job.budget].seeds))
     found: dict[Pair, Results | None] = {}
@@ -156,11 +157,6 @@ def run_pairs(
         notes |= dict.fromkeys(study.notes)
         unfinished += missing
     return found, tuple(f"{note}." for note in notes), unfinished
-
-
-def _pair(name: str) -> Pair:
-    teacher, student = name.split("-")
-    return teacher, student
 
 
 def table1(job: Job) -> Finding:

@@ -13,16 +13,12 @@ from goodteacher.diagnose.results import Results
 from goodteacher.report.tables import Grid, percent
 from goodteacher.study.spec import StudySpec, parse_study
 from goodteacher_lab import reading
+from goodteacher_lab.benchmark import BENCHMARK, LIGHT, pair_of
 from goodteacher_lab.job import Budget, Finding, Job, Reproduction
-from goodteacher_lab.published import BENCHMARK, LIGHT
+from goodteacher_lab.published import published
 
-# Dong, Liu & Shang (2024), CIFAR-100, plain KD: (student, teacher) by standard teacher and by SoTeacher, and how this is known.
-PUBLISHED: dict[tuple[str, str], tuple[tuple[float, float | None], tuple[float, float | None], str]] = {
-    ("wrn_40_2", "wrn_40_1"): ((73.73, 76.38), (74.35, 74.95), "a third party's summary, cells from memory"),
-    ("wrn_40_2", "wrn_16_2"): ((74.87, None), (75.39, None), "not verified"),
-    ("resnet32x4", "shufflenetv2"): ((74.86, None), (77.24, None), "not verified"),
-}
-PAIRS = {f"{teacher}-{student}": (teacher, student) for teacher, student in PUBLISHED}
+PUBLISHED: dict[str, dict[str, Any]] = published("dong2024")["table1"]
+PAIRS: dict[str, tuple[Any, Any]] = {name: pair_of(name) for name in PUBLISHED}
 # The distilling side of the released script: half the label, half the teacher at T = 4.
 TAUGHT: dict[str, Any] = {"kd": {"alpha": 0.5, "gamma": 0.5, "temperature": 4.0}}
 # Reviewers of the paper: a standard teacher of about epoch 150 of 240 teaches as well in its Figure 1.
@@ -302,8 +298,8 @@ def _pair_grid(title: str, rows: Mapping[str, Mapping[str, reading.BySeed]], bas
 def _published_grid(gains: Mapping[str, Estimate]) -> Grid:
     """Return published gains beside those measured."""
     rows = []
-    for name, pair in PAIRS.items():
-        standard, own, known = PUBLISHED[pair]
+    for name, row in PUBLISHED.items():
+        standard, own, known = row["standard"], row["soteacher"], row["known"]
         cells = [f"{a:.2f} (teacher {b})" if b else f"{a:.2f}" for a, b in (standard, own)]
         measured = gains.get(name)
         n = str(measured.n) if measured else "-"

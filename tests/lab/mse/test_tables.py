@@ -13,12 +13,12 @@ from goodteacher.data.facts import Facts
 from goodteacher.methods.table import parse_method
 from goodteacher.models.table import MODELS
 from goodteacher.study.plan import plan_study
+from goodteacher_lab.benchmark import LIGHT
 from goodteacher_lab.job import Job
 from goodteacher_lab.mse import tables as mse_tables
 from goodteacher_lab.mse.cells import Cell, cell_grid, chart, overall, verdict, within
-from goodteacher_lab.mse.published import RERUN, SLIPS, STUDENTS, TABLE1, TABLE2, TABLE3, TEACHERS
+from goodteacher_lab.mse.printed import RERUN, SLIPS, STUDENTS, TABLE1, TABLE2, TABLE3, TEACHERS
 from goodteacher_lab.mse.tables import METHODS1, METHODS2, METHODS3, ROWS, SIZES, STAND_IN, table1, table3
-from goodteacher_lab.published import LIGHT
 
 CIFAR100 = Facts("f" * 16, 100, (3, 32, 32), 45000, True, False, False)
 WORDS = {"name": "cifar100"}
