@@ -21,7 +21,7 @@ from goodteacher_lab.mse.cells import (
     Cell,
     benchmark_study,
     cell_grid,
-    chart,
+    gain_chart,
     kept,
     network_cells,
     of_students,
@@ -199,7 +199,7 @@ def _cifar(
             _titled("Students: published against measured", cells, note),
             cell_grid("Networks: published against measured", networks, ALONE),
         ),
-        {"Brier - cross-entropy by method": chart(cells)},
+        {"Brier - cross-entropy by method": gain_chart(cells)},
         {"students": plain_cells(cells), "networks": plain_cells(networks), "unfinished": unfinished},
     )
 
@@ -270,7 +270,7 @@ def table3(job: Job) -> Finding:
         verdict(tops["top1"], unfinished, problem.classes),
         said,
         tuple(grids),
-        {"Brier - cross-entropy by method, top-1": chart(tops["top1"])},
+        {"Brier - cross-entropy by method, top-1": gain_chart(tops["top1"])},
         {name: plain_cells(cells) for name, cells in tops.items()} | {"unfinished": unfinished},
     )
 
