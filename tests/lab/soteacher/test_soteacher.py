@@ -57,7 +57,7 @@ def test_published_students_gain_while_the_teacher_loses():
     assert ROWS["soteacher/table"].choices["pair"] == tuple(PUBLISHED)
 
 
-def test_an_order_decides_epochs_and_seeds_and_large_budgets_need_pictures():
+def test_a_job_decides_epochs_and_seeds_and_large_budgets_need_pictures():
     assert size_of(Job(epochs=3, seeds=2)).epochs == 3 and size_of(Job()).seeds == DIGITS.seeds
     with pytest.raises(ConfigError, match="--images: must say where pictures are"):
         size_of(Job(budget="paper"))
