@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "methods": {"base", "models"},
     "train": {"base", "data", "models", "objectives", "maps"},
     "study": {"base", "data", "models", "objectives", "maps", "methods", "train"},
-    "diagnose": {"base", "objectives", "maps", "train", "study"},
+    "diagnose": {"base", "data", "objectives", "maps", "train", "study"},
     "report": {"base", "data", "models", "objectives", "maps", "methods", "train", "study", "diagnose"},
     "api": {"base", "data", "models", "objectives", "maps", "train", "study", "diagnose", "report"},
     "automatic": {"base", "data", "study", "diagnose", "api"},

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from goodteacher.base.errors import StoreError
 from goodteacher.base.input_spec import InputSpec
+from goodteacher.base.seeds import undisturbed
 from goodteacher.base.types import Probabilities
 from goodteacher.data.facts import Facts
 from goodteacher.maps.table import fitted_from
@@ -116,7 +117,8 @@ class Run:
     @cached_property
     def model(self) -> nn.Module:
         """The trained network, a plain `torch.nn.Module` in eval mode."""
-        model = rebuild(self.spec, self.facts, self._teacher)
+        with undisturbed():  # a network is initialised before its weights are loaded
+            model = rebuild(self.spec, self.facts, self._teacher)
         load_weights(model, self.weights, f"run {self.id}")
         self._recognise(model.eval())
         return model
