@@ -105,7 +105,9 @@ def test_a_teacher_from_another_store_is_adopted(problem, tmp_path):
 def test_a_teacher_of_other_classes_is_refused(problem, tmp_path):
     teacher = gt.teach(SMALL, problem, out=tmp_path, **QUICK)
     fewer = gt.load("digits", pair=[3, 8])
-    with pytest.raises(ConfigError, match=r"must know the problem's 2 classes by the same names .*: 3, 8, got 10: 0, 1"):
+    with pytest.raises(
+        ConfigError, match=r"must know the problem's 2 classes by the same names .*: 3, 8, got 10: 0, 1"
+    ):
         gt.distill(SMALL, fewer, teacher, out=tmp_path, **QUICK)
     with pytest.raises(ConfigError, match="same examples"):
         gt.rank([teacher, gt.teach(SMALL, fewer, out=tmp_path, **QUICK)])

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from goodteacher.base.errors import StoreError
 from goodteacher.base.input_spec import InputSpec
+from goodteacher.base.seeds import undisturbed
 from goodteacher.data.facts import Facts
 from goodteacher.maps.table import fitted_from
 from goodteacher.maps.target_map import Identity, TargetMap, kind_of
@@ -112,7 +113,8 @@ class Run:
     @cached_property
     def model(self) -> nn.Module:
         """The trained network, a plain `torch.nn.Module` in eval mode."""
-        model = rebuild(self.spec, self.facts, self._teacher)
+        with undisturbed():  # numbers are drawn for weights that are then loaded
+            model = rebuild(self.spec, self.facts, self._teacher)
         load_weights(model, self.weights, f"run {self.id}")
         return model.eval()
 
