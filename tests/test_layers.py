@@ -162,6 +162,13 @@ def test_one_command_alone_opens_the_laboratory():
     assert opening == OPENS_THE_LAB
 
 
+def test_one_file_alone_draws():
+    drawing = {
+        str(p.relative_to(SOURCE.parent)) for p in SOURCE.parent.rglob("*.py") if "import altair" in p.read_text()
+    }
+    assert drawing == {"goodteacher/report/charts.py"}
+
+
 @pytest.mark.parametrize("path", sorted(LAB.rglob("*.py")), ids=lambda p: str(p.relative_to(LAB)))
 def test_the_laboratory_asks_no_command(path):
     assert "cli" not in imported_layers(path)

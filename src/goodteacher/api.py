@@ -66,16 +66,21 @@ def load_problem(study: StudySpec) -> Problem:
     return load(options.pop("name"), **options)
 
 
-def finished_teachers(study: StudySpec, store: Store) -> dict[str, Given]:
-    """Return the finished runs that a study names as teachers, by id.
+def finished_teachers(study: StudySpec, store: Store) -> tuple[StudySpec, dict[str, Given]]:
+    """Return a study that names finished runs by their whole ids, and those runs.
 
     Raises:
         StoreError: if one is not finished.
     """
-    named = [arm.run for arm in study.teachers.values() if arm.run is not None]
-    named += [arm.start for arm in study.teachers.values() if arm.start is not None and arm.start not in study.teachers]
-    runs = {run: store.run(run) for run in named}
-    return {run: Given(found.spec, found.facts) for run, found in runs.items()}
+    arms, given = {}, {}
+    for name, arm in study.teachers.items():
+        full: dict[str, Any] = {}
+        for key, run in (("run", arm.run), ("start", arm.start)):
+            if run is not None and (key == "run" or run not in study.teachers):
+                found = store.run(run)
+                full[key], given[found.id] = found.id, Given(found.spec, found.facts)
+        arms[name] = arm.model_copy(update=full)
+    return study.model_copy(update={"teachers": arms}), given
 
 
 def run_study(
@@ -112,7 +117,7 @@ def run_study(
     spec = study if isinstance(study, StudySpec) else parse_study(study)
     data = problem if problem is not None else load_problem(spec)
     store = Store(out)
-    given = finished_teachers(spec, store)
+    spec, given = finished_teachers(spec, store)
     # Said in the study itself, so that whoever reads its page without the data is told as well.
     said = seen_notes([store.run(run) for run in given], data)
     plan = plan_study(spec.model_copy(update={"notes": (*spec.notes, *said)}), data.facts, given)

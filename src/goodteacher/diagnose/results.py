@@ -251,6 +251,17 @@ class Results:
         logits = torch.cat([self.teacher_logits(arm, s, "validation") for s in self.teachings[arm]])
         return logits, self.targets["validation.labels"].repeat(len(self.teachings[arm]))
 
+    @cached_property
+    def best(self) -> Run | None:
+        """The run to take away: the student most often right on validation, then by Brier score; the best teacher without any."""
+        students = [cell.run for cell in self.plan.cells]
+        found = [self.run(run) for run in dict.fromkeys(students) if run not in self.missing]
+        if not found and self.ranked:
+            found = [self.run(run) for who in self.teachings[self.ranked[0].name].values() for run in who.runs]
+        labels = self.targets["validation.labels"]
+        scores = {run.id: quick_scores(run.outputs("validation"), labels) for run in found}
+        return min(found, key=lambda run: (-scores[run.id]["accuracy"], scores[run.id]["brier"]), default=None)
+
     def alarms(self) -> list[str]:
         """Return what was shouted while training, of all runs of the study."""
         done = [run for run in self.planned if run not in self.missing]

@@ -75,6 +75,7 @@ class _Planner:
         self._losses: dict[str, tuple[Parts, float]] = {}
 
     def _add(self, run: RunSpec, name: str) -> str:
+        run = self.trial.described(run)
         # Two arms may describe the same run: it is trained once, and keeps the first name it was given.
         self.runs[run.id] = run
         self.names.setdefault(run.id, name)
