@@ -10,7 +10,6 @@ import vl_convert
 
 from goodteacher_lab.finding import Finding
 
-
 HERE = Path(__file__).parent
 
 
