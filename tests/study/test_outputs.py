@@ -33,7 +33,11 @@ def finished(problem, tmp_path_factory):
         "name": "every",
         "problem": "made",
         "recipe": RECIPE,
-        "teachers": {"one": {"model": MLP}, "folds": {"model": MLP, "cross_fit": 3}, "filter": {"model": MLP, "filter_table": 0.5}},
+        "teachers": {
+            "one": {"model": MLP},
+            "folds": {"model": MLP, "cross_fit": 3},
+            "filter": {"model": MLP, "filter_table": 0.5},
+        },
         "students": {"kd": {"model": MLP, "taught_by": ["one"]}},
         "seeds": 1,
     }  # fmt: skip
