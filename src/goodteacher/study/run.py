@@ -117,7 +117,7 @@ class Run:
     @cached_property
     def model(self) -> nn.Module:
         """The trained network, a plain `torch.nn.Module` in eval mode."""
-        with undisturbed():  # numbers are drawn for weights that are then loaded
+        with undisturbed():  # a network is initialised before its weights are loaded
             model = rebuild(self.spec, self.facts, self._teacher)
         load_weights(model, self.weights, f"run {self.id}")
         self._recognise(model.eval())

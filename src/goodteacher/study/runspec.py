@@ -78,7 +78,9 @@ class RunSpec:
         """The kind and name of everything in it that is a user's own."""
         maps = self.teaching.target_map if self.teaching else {}
         kinds = (("model", self.model), ("loss", self.loss), ("map", maps))
-        return tuple((kind, name) for kind, names in kinds for name in names if is_own(name))
+        # A chain of maps is one name.
+        parts = ((kind, part.strip()) for kind, names in kinds for name in names for part in name.split("+"))
+        return tuple((kind, part) for kind, part in parts if is_own(part))
 
     @property
     def id(self) -> str:
