@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def _override(values: dict[str, Any], changes: list[str] | None, **recipe: Any) -> None:
-    from goodteacher.study.spec import apply_override
+    from goodteacher.study.study_file import apply_override
 
     given = {key: value for key, value in recipe.items() if value is not None}
     if given:
@@ -104,9 +104,14 @@ def run(
     from goodteacher.api import run_study
     from goodteacher.study.spec import read_study
 
-    pairs = [("seeds", seeds), ("recipe.epochs", epochs), ("recipe.precision", precision), ("problem.root", root)]
-    given = [f"{key}={value}" for key, value in pairs if value is not None]
-    spec = read_study(study, (*given, *(changes or [])))
+    options: dict[tuple[str, ...], Any] = {
+        ("seeds",): seeds,
+        ("recipe", "epochs"): epochs,
+        ("recipe", "precision"): precision,
+        ("problem", "root"): None if root is None else str(root),
+    }
+    given = {keys: value for keys, value in options.items() if value is not None}
+    spec = read_study(study, tuple(changes or ()), given)
     if dry_run:
         _dry_run(spec, out, device, as_json)
     else:
@@ -192,7 +197,7 @@ def teach(
 
 def _arm(arm: dict[str, Any], procedures: list[str] | None) -> dict[str, Any]:
     """Return a teacher arm with the keys that --with gives it."""
-    from goodteacher.study.spec import apply_override
+    from goodteacher.study.study_file import apply_override
 
     for change in procedures or []:
         apply_override(arm, change, option="--with")
