@@ -57,7 +57,7 @@ def main() -> None:
     print(
         f"{args.teacher} -> {args.student}: {seconds:.2f} CPU seconds for {len(plan.runs)} runs, {len(methods)} methods"
     )
-    for method, why in left_out.items():
+    for why in left_out.values():
         print(f"left out: {why}")
 
 

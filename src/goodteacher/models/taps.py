@@ -185,7 +185,8 @@ def _plain_calls(model: nn.Module) -> AbstractContextManager[object]:
     """Return the context in which what is compiled runs in its plain form: it was compiled without the hooks to be called."""
     if not any(module._compiled_call_impl or _compiled(module) for module in model.modules()):
         return contextlib.nullcontext()
-    return torch.compiler.set_stance("force_eager")
+    plain: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+    return plain
 
 
 def _output(logits: Tensor, read: Mapping[str, Tensor], by_tap: Mapping[Tap, tuple[str, ...]]) -> Output:
