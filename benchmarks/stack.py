@@ -26,7 +26,7 @@ from goodteacher.study.machine import environment
 from goodteacher.train.learner import Learner
 from goodteacher.train.optim import build_optimizer
 from goodteacher.train.recipe import Recipe
-from goodteacher.train.stack import Stack, fit_stack
+from goodteacher_lab.stack import Stack, all_of, fit_stack
 
 RECIPE = Recipe(
     epochs=1, batch_size=32, lr=5e-4, weight_decay=0.0, schedule="constant", precision="fp32", evaluate_every=1
@@ -72,12 +72,12 @@ def main() -> None:
     shares = torch.linspace(0, 1, args.networks)[:, None, None]
     hard = F.one_hot(problem.train.labels, 3).float()
     targets = shares * hard + (1 - shares) * problem.train.truth
-    validation = (problem.validation.inputs, problem.validation.labels)
+    validation = (all_of(problem.validation.inputs), problem.validation.labels)
     loader = Loader(problem, batch_size=RECIPE.batch_size, seed=0)
 
     def stacked() -> None:
         models = [network(seed) for seed in range(args.networks)]
-        stack = Stack(models, problem.train.inputs, targets, RECIPE, validation=validation)
+        stack = Stack(models, all_of(problem.train.inputs), targets, RECIPE, validation=validation)
         list(fit_stack(stack, threads=args.threads))
 
     def ordinary() -> None:
@@ -93,7 +93,7 @@ def main() -> None:
             optimizer = build_optimizer(RECIPE, [model])
             for rows in order.split(RECIPE.batch_size):
                 optimizer.zero_grad()
-                log_p = model(problem.train.inputs[rows]).log_softmax(dim=1)
+                log_p = model(problem.train.inputs.rows(rows)).log_softmax(dim=1)
                 F.kl_div(log_p, targets[seed][rows], reduction="batchmean").backward()
                 optimizer.step()
             with torch.no_grad():

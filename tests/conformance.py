@@ -27,6 +27,7 @@ OBJECTIVES = [
         references.cross_entropy,
         ("logits",),
         holds=TO_LABELS | {"shift"},
+        stands_for=("none",),
     ),
     Row(
         "label_smoothing",
@@ -90,6 +91,7 @@ OBJECTIVES = [
         references.negative_entropy,
         ("logits",),
         holds=TO_LABELS | {"shift"},
+        stands_for=("confidence_penalty",),
     ),
 ]
 
@@ -109,5 +111,8 @@ METHODS = [
         options={"temperature": 2.0},
     ),
 ]
+
+# What a row of a table must be told to be built on the pair of networks of the checks; see `rows_features.pair`.
+OPTIONS = {"labelled": {"per_class": 4}, "sftn": {"student": "resnet8"}, "crd": {"negatives": 8}}
 
 ROWS = [*OBJECTIVES, *METHODS, *rows_logits.ROWS, *rows_features.ROWS, *rows_teachers.ROWS]

@@ -40,6 +40,7 @@ class Row:
         tolerance: of the gradient check.
         options: handed to ``call`` and to ``reference``.
         covers: the name in `goodteacher.losses` that the row is for, where ``call`` is not that object itself.
+        stands_for: rows of the tables of methods and objectives whose terms it checks, beside the one of its own name.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Row:
     tolerance: float = 1e-5
     options: dict[str, Any] = field(default_factory=dict)
     covers: str = ""
+    stands_for: tuple[str, ...] = ()
 
 
 def logits_and_labels(generator: torch.Generator, n: int = N) -> Inputs:

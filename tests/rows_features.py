@@ -329,6 +329,7 @@ ROWS = [
         2 / 3,
         slow.hcl,
         holds=TO_TEACHER,
+        stands_for=("reviewkd",),
     ),
     Row(
         "srrl",
@@ -437,6 +438,8 @@ class Pair:
                 taught = prepared.outputs(self.batch.inputs, needs.teacher)
                 views = {v: prepared.outputs(self.batch.views[v], frozenset()) for v in needs.views}
                 taught = replace(taught, views=views)
+            elif needs.views:
+                taught = replace(taught, views={v: teacher(self.batch.views[v], frozenset()) for v in needs.views})
         return seen, taught
 
     def terms(self, method, *, step=0, steps_per_epoch=1, initial=False, prepared=None) -> Terms:
@@ -456,7 +459,7 @@ def pair(student: str, teacher: str, *, n: int = 4, classes: int = 4) -> Pair:
     shapes = [tap_shapes(network, inputs[:2])[1] for network in networks]
     labels = torch.arange(40) % classes
     setting = Setting(classes, len(labels), *shapes, *networks, labels)
-    views = {"rotated": rotations(inputs)} if len(shape) == 3 else {}
+    views = {"rotated": rotations(inputs), "strong": inputs.flip(3)} if len(shape) == 3 else {}
     indices = torch.arange(n) * 3
     return Pair(setting, Batch(inputs, labels[indices], indices, views))
 

@@ -164,6 +164,7 @@ ROWS = [
         zero_pair=PAIR,
         options={"temperature": math.sqrt(2) / LN3},
         covers="standardise",
+        stands_for=("logit_standardization",),
     ),
     Row(
         "standardised_dkd",
@@ -326,6 +327,7 @@ ROWS = [
         PAIR[:1],
         holds=frozenset({"shift", "batch"}),
         options={"temperature": 0.5, "factor": 2.0},
+        stands_for=("filter",),
     ),
     # Each row: teacher (1/2, 1/2), student (2/3, 1/3); two rows over four entries.
     Row(

@@ -96,6 +96,7 @@ ROWS = [
         ("logits",),
         holds=frozenset({"shift", "classes", "batch"}),
         options={"top": 3},
+        stands_for=("tolerant",),
     ),
     Row(
         "top_two_difference",
@@ -118,6 +119,7 @@ ROWS = [
         slow.conditional_information,
         ("logits",),
         holds=frozenset({"shift", "batch"}),
+        stands_for=("mcmi",),
     ),
     # (3/4, 1/4) of the branch against (1/2, 1/2) at τ = 2, times 4.
     Row(
@@ -131,6 +133,7 @@ ROWS = [
         holds=frozenset({"shift", "classes", "batch", "zero"}),
         zero_pair=("branch_logits", "teacher_logits"),
         options={"temperature": 2.0},
+        stands_for=("sftn",),
     ),
     # Columns 1 + 3 and 2 + 0.
     Row(
@@ -144,5 +147,6 @@ ROWS = [
         holds=frozenset({"classes", "batch"}),
         reduces=False,
         covers="lipschitz_penalty",
+        stands_for=("lipschitz", "soteacher"),
     ),
 ]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import pytest
 import torch
@@ -79,6 +80,11 @@ def test_what_each_name_reads_and_needs(name, want, needs):
     loss(*STEP)
     torch.testing.assert_close(seen[-1], torch.tensor(want))
     assert loss.needs == needs and len(READS) == 9
+
+
+def test_every_name_that_is_read_is_in_the_documents():
+    page = (Path(__file__).parent.parent.parent / "docs" / "methods.md").read_text()
+    assert [name for name in READS if f"`{name}`" not in page] == []
 
 
 def test_maps_of_the_last_stage_or_of_every_stage():

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from goodteacher.recipes.reproduction import Finding, Reproduction
-from goodteacher.recipes.table import REPRODUCTIONS
 from goodteacher.report.tables import Grid
+from goodteacher_lab.job import Finding, Reproduction
+from goodteacher_lab.table import REPRODUCTIONS
 
 
 def test_all_are_listed_with_their_cost(call):
@@ -19,21 +19,21 @@ def test_all_are_listed_with_their_cost(call):
 
 
 def test_a_finding_is_written_and_printed(call, tmp_path, monkeypatch):
-    orders = []
+    jobs = []
 
-    def run(order):
-        orders.append(order)
+    def run(job):
+        jobs.append(job)
         grid = Grid("published against measured", ("what", "n"), (("x", "3"),))
         return Finding("small", "a claim", "it held", ("a departure",), (grid,), {}, {"n": 3})
 
     monkeypatch.setitem(REPRODUCTIONS, "small", Reproduction(run, "a paper", {}, {"pair": ("a-b", "c-d")}))
     code, out, _ = call("reproduce", "small", "--only", "pair=a-b", "--epochs", "2", "--json")
     assert code == 0 and "it held" in out and "Departure: a departure" in out
-    assert orders[0].choices == {"pair": ("a-b",)} and orders[0].epochs == 2
+    assert jobs[0].choices == {"pair": ("a-b",)} and jobs[0].epochs == 2
     pictures = ("--images", "x.npz", "--set", "problem.confidence=0.9", "--root", "data")
     code, _, _ = call("reproduce", "small", "--pair", "a-b", "--pair", "c-d", *pictures)
-    assert code == 0 and orders[1].choices == {"pair": ("a-b", "c-d")}
-    assert orders[1].pictures == {"name": "x.npz", "root": "data", "confidence": 0.9}
+    assert code == 0 and jobs[1].choices == {"pair": ("a-b", "c-d")}
+    assert jobs[1].pictures == {"name": "x.npz", "root": "data", "confidence": 0.9}
     code, _, err = call("reproduce", "small", "--method", "kd")
     assert code == 2 and "part: must be a known name, got 'method'" in err
     result = json.loads(out.splitlines()[-1])

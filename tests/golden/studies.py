@@ -24,6 +24,8 @@ METHODS: dict[str, Any] = {
         **_students(
             {
                 "logit": "dkd",
+                "relation": "pkt",
+                "levels": "mlkd",
                 "schedule": "ctkd",
                 "tap": "vid",
                 "stages": "reviewkd",

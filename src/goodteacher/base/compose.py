@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import math
 import operator
 import types
 import typing
@@ -14,8 +15,10 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
+from goodteacher.base.custom import built, is_own, resolve
 from goodteacher.base.errors import ConfigError, check_choice, suggest
 from goodteacher.base.types import Batch, Loss, Output, Progress, Setting, Terms
+from goodteacher.base.weighted import weighted_by_name
 
 Spec: TypeAlias = str | Mapping[str, Mapping[str, Any] | None]
 """``"brier"``, ``"crd + kd"``, or ``{"brier": {"scale": 10}}`` with one key for each part of a sum."""
@@ -31,6 +34,7 @@ class LossRow:
         joined: option defaults that change when the loss is one part of a sum.
         alone: whether it means anything by itself; False for a mere term, which needs a score beside it.
         deploys: whether it hands over more than the network in training (`Loss.deployed`).
+        retired: options that are gone, with the value that nobody changed: part of the names of runs and of nothing else.
     """
 
     build: Callable[..., Loss]
@@ -38,6 +42,7 @@ class LossRow:
     joined: Mapping[str, Any] = field(default_factory=dict)
     alone: bool = True
     deploys: bool = False
+    retired: Mapping[str, Any] = field(default_factory=dict)
 
 
 def parse(spec: Spec, table: Mapping[str, LossRow], what: str) -> dict[str, dict[str, Any]]:
@@ -63,14 +68,45 @@ def parse(spec: Spec, table: Mapping[str, LossRow], what: str) -> dict[str, dict
         parts = {str(name): options for name, options in spec.items()}
     else:
         raise ConfigError(what, rule="must be a name or a mapping from name to options", received=repr(spec))
-    for name in parts:
+    return {
+        name: checked_options(f"{what} '{name}'", row_of(name, table, what).build, options)
+        for name, options in parts.items()
+    }
+
+
+def row_of(name: str, table: Mapping[str, LossRow], what: str) -> LossRow:
+    """Return the row behind a name: the table's, or one made for a user's own ``module:Name``.
+
+    Args:
+        name: of a row; or of a subclass of `Loss`, whose keyword parameters are its options and which receives the `Setting` as
+            ``setting`` if it wants it; or of a function of tensors, as `weighted` reads it, with an option ``weight`` of 1.
+        table: name to row.
+        what: ``"objective"`` or ``"method"``.
+
+    Raises:
+        ConfigError: for an unknown name, or one that stands for something else.
+    """
+    if not is_own(name):
         check_choice(what, name, table)
-    return {name: checked_options(f"{what} '{name}'", table[name].build, options) for name, options in parts.items()}
+        return table[name]
+    named, found = f"{what} '{name}'", resolve(what, name)
+    if inspect.isclass(found):
+        if not issubclass(found, Loss):
+            rule = "must be a subclass of goodteacher.base.types.Loss, or a function"
+            raise ConfigError(named, rule=rule, received=f"the class {found.__name__}")
+        row = LossRow(found, "the user's own", deploys=found.deployed is not Loss.deployed)
+    else:
+        row = LossRow(weighted_by_name(named, found, has_teacher=what != "objective"), "the user's own")
+    if what != "objective" and "gamma" in option_defaults(row.build):
+        rule = "may not have an option 'gamma', which is the weight of the label in every method"
+        raise ConfigError(named, rule=rule, remedy="call it otherwise")
+    return row
 
 
 def option_defaults(build: Callable[..., Any]) -> dict[str, Any]:
     """Return a constructor's options with their defaults."""
-    return {k: p.default for k, p in inspect.signature(build).parameters.items() if k != "setting"}
+    parameters = inspect.signature(build).parameters.items()
+    return {k: p.default for k, p in parameters if k != "setting" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
 
 def checked_options(what: str, build: Callable[..., Any], options: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -90,7 +126,10 @@ def checked_options(what: str, build: Callable[..., Any], options: Mapping[str, 
     if options is not None and not isinstance(options, Mapping):
         raise ConfigError(what, rule="takes a mapping from option to value", received=repr(options))
     allowed = option_defaults(build)
-    hints = typing.get_type_hints(build.__init__ if inspect.isclass(build) else build)
+    try:
+        hints = typing.get_type_hints(build.__init__ if inspect.isclass(build) else build)
+    except (NameError, TypeError) as error:
+        raise ConfigError(what, rule="must have annotations that can be read", received=str(error)) from None
     checked = {}
     for name, value in (options or {}).items():
         if name not in allowed:
@@ -100,6 +139,24 @@ def checked_options(what: str, build: Callable[..., Any], options: Mapping[str, 
             )
         checked[str(name)] = _coerce(f"option '{name}' of {what}", value, hints.get(name, Any))
     return checked
+
+
+def written_options(what: str, build: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with the defaults of all that are not given, which is how they decide the name of a run.
+
+    Args:
+        what: whose options they are, for messages.
+        build: the constructor.
+        options: checked.
+
+    Raises:
+        ConfigError: if an option has no default and is not given.
+    """
+    written = {**option_defaults(build), **options}
+    for name, value in written.items():
+        if value is inspect.Parameter.empty:
+            raise ConfigError(f"option '{name}' of {what}", rule="must be given, because it has no default")
+    return written
 
 
 def _coerce(what: str, value: Any, hint: Any) -> Any:
@@ -113,7 +170,9 @@ def _coerce(what: str, value: Any, hint: Any) -> Any:
         return None
     if float in kinds and not isinstance(value, bool) and isinstance(value, int | float | str):
         try:
-            return float(value)
+            if math.isfinite(number := float(value)) or not isinstance(value, str):
+                return number
+            raise ConfigError(what, rule="must be a finite number", received=repr(value))
         except ValueError:
             if str not in kinds and not any(typing.get_origin(k) is typing.Literal for k in kinds):
                 raise ConfigError(what, rule="must be a number", received=repr(value)) from None
@@ -151,12 +210,13 @@ def build_parts(parts: Mapping[str, Mapping[str, Any]], table: Mapping[str, Loss
     """
     losses = []
     for name, options in parts.items():
-        row = table[name]
+        row = row_of(name, table, "loss")
         given = {**(row.joined if len(parts) > 1 else {}), **options}
+        given = {k: v for k, v in given.items() if k not in row.retired}
         given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}  # JSON knows no tuples
         if "setting" in inspect.signature(row.build).parameters:
             given["setting"] = setting
-        losses.append(row.build(**given))
+        losses.append(built(f"loss '{name}'", row.build, given) if is_own(name) else row.build(**given))
     return losses
 
 
@@ -166,7 +226,8 @@ class Joined(Loss):
     def __init__(self, parts: list[Loss]) -> None:
         super().__init__()
         self._parts = tuple(parts)
-        self.summands = nn.ModuleList(parts)
+        # Only parts with a state are registered, under the names that checkpoints of interrupted trainings have.
+        self.modules_of_parts = nn.ModuleList(part for part in parts if [*part.parameters(), *part.buffers()])
         self.needs = functools.reduce(operator.or_, (part.needs for part in parts))
         self.advice = next((part.advice for part in parts if part.advice), "")
 

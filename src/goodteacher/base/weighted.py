@@ -191,3 +191,31 @@ def weighted(
     vars(build)["__signature__"] = inspect.Signature(signature)
     build.__annotations__ = {name: float if name == weight else hints.get(name, Any) for name in values}
     return build
+
+
+def weighted_by_name(what: str, function: Callable[..., Tensor], *, has_teacher: bool) -> Callable[..., Loss]:
+    """Return the constructor of a loss that is a user's own function, with an option ``weight`` of 1.
+
+    Args:
+        what: kind and name of the function, for messages.
+        function: of parameters that `READS` names, and of options with defaults.
+        has_teacher: whether there is a teacher to read.
+
+    Raises:
+        ConfigError: for a function with other parameters.
+    """
+    try:
+        parameters, _ = inspect.signature(function).parameters, typing.get_type_hints(function)
+    except (TypeError, ValueError, NameError) as error:
+        raise ConfigError(what, rule="must have a signature that can be read", received=str(error)) from None
+    readable = [name for name, read in READS.items() if has_teacher or not read.needs.uses_teacher]
+    reads = [name for name in parameters if name in readable]
+    others = [p for name, p in parameters.items() if name not in readable]
+    if not reads or any(p.default is p.empty or p.kind is p.POSITIONAL_ONLY for p in others):
+        raise ConfigError(
+            what,
+            rule=f"must be a function whose parameters without a default are among {', '.join(readable)}",
+            received=str(inspect.signature(function)),
+            remedy="name them so, give every option a default, or write a subclass of goodteacher.base.types.Loss",
+        )
+    return weighted(function) if "weight" in parameters else weighted(function, weight=1.0)

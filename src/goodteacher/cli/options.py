@@ -53,7 +53,9 @@ With = Annotated[
     list[str] | None,
     typer.Option("--with", help="KEY=VALUE of the teacher: snapshots=5, cross_fit=4, checkpoints=10, ...; repeatable."),
 ]
-Data = Annotated[str, typer.Option("--data", help="gaussian, digits, cifar10, cifar100, an .npz file or a folder.")]
+Data = Annotated[
+    str, typer.Option("--data", help="gaussian, digits, cifar10, cifar100, an .npz file, a folder, or module:function.")
+]
 CORES = os.cpu_count() or 1
 
 

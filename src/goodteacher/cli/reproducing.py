@@ -28,7 +28,7 @@ from goodteacher.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from goodteacher.report.finding import Finding
+    from goodteacher_lab.finding import Finding
 
 
 @app.command()
@@ -57,9 +57,9 @@ def reproduce(
 ) -> None:
     """Run a published study again: published against measured, with n and intervals, and the figure redrawn."""
     from goodteacher.base.errors import ConfigError, check_choice
-    from goodteacher.recipes.reproduction import BUDGETS, Order
-    from goodteacher.recipes.table import REPRODUCTIONS
-    from goodteacher.report.finding import plain_finding, write_finding
+    from goodteacher_lab.finding import plain_finding, write_finding
+    from goodteacher_lab.job import BUDGETS, Job
+    from goodteacher_lab.table import REPRODUCTIONS
 
     if listed:
         _list_all(as_json=as_json)
@@ -74,9 +74,7 @@ def reproduce(
     parts = [f"{kind}={value}" for kind, given in (("pair", pair), ("method", method)) for value in given or ()]
     chosen = _choices([*(only or []), *parts], row.choices)
     found = row.run(
-        Order(
-            size, seeds, epochs, chosen, root, images, _loading(changes), out, place, engine, workers, console(), quiet
-        )
+        Job(size, seeds, epochs, chosen, root, images, _loading(changes), out, place, engine, workers, console(), quiet)
     )
     command = shlex.join(["goodteacher", *sys.argv[1:]])
     folder = out / "reproduced" / name.replace("/", "-")
@@ -98,9 +96,9 @@ def _command_of(folder: Path) -> str | None:
 
 def _list_all(*, as_json: bool) -> None:
     """Print the table of reproductions."""
-    from goodteacher.recipes.reproduction import BUDGETS
-    from goodteacher.recipes.table import REPRODUCTIONS
     from goodteacher.report import tables
+    from goodteacher_lab.job import BUDGETS
+    from goodteacher_lab.table import REPRODUCTIONS
 
     rows = [(key, row.source, *(row.cost[b] for b in BUDGETS)) for key, row in REPRODUCTIONS.items()]
     columns = ("name", "source", *BUDGETS)
@@ -125,7 +123,7 @@ def _show(found: Finding, page: Path) -> None:
 def _loading(changes: list[str] | None) -> dict[str, object]:
     """Return the options of the pictures that --set gives."""
     from goodteacher.base.errors import ConfigError
-    from goodteacher.study.spec import apply_override
+    from goodteacher.study.study_file import apply_override
 
     values: dict[str, dict[str, object]] = {"problem": {}}
     for change in changes or []:

@@ -32,9 +32,6 @@ def crop_flip(images: Tensor, generator: torch.Generator, *, crop: bool = True) 
     Returns:
         ``(N, H, W, C)`` uint8.
 
-    Raises:
-        Nothing beyond PyTorch's own errors.
-
     Example:
         >>> crop_flip(torch.zeros(2, 8, 8, 3, dtype=torch.uint8), torch.Generator()).shape
         torch.Size([2, 8, 8, 3])
@@ -91,9 +88,6 @@ def resized_crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
 
     Returns:
         ``(N, H, W, C)`` uint8, bilinear between the box's own pixels.
-
-    Raises:
-        Nothing beyond PyTorch's own errors.
 
     Example:
         >>> resized_crop_flip(torch.zeros(2, 8, 8, 3, dtype=torch.uint8), torch.Generator()).shape

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from goodteacher.base.custom import built, is_own, resolve
 from goodteacher.base.errors import ConfigError, check_range, suggest
 from goodteacher.data.arrays import npz_problem
 from goodteacher.data.cifar import cifar_problem
@@ -60,7 +61,8 @@ def load(
     """Load a problem, and then change its labels in a fixed order: pair or merge, noise, subset.
 
     Args:
-        name: key of `SOURCES`, an .npz file or a folder of pictures.
+        name: key of `SOURCES`, an .npz file, a folder of pictures, or ``module:function`` of a user's own, which returns a
+            `Problem`, takes options by keyword, and the folder as ``root`` if it wants it.
         root: folder of the files, for sources that read any.
         subset: training examples of each class to keep.
         pair: two classes to keep.
@@ -92,7 +94,7 @@ def load(
         raise ConfigError("subset", rule="must be a whole number of at least 1", received=repr(subset))
     if noise is not None:
         check_range("noise", noise, low=0, high=1)
-    problem = build(**fixed, **options)
+    problem = _built(str(name), build, {**fixed, **options})
     seed = options.get("seed", 0)
     if pair is not None and merge is not None:
         raise ConfigError("pair and merge", rule="cannot both be given")
@@ -108,6 +110,16 @@ def load(
     return problem if note is None else replace(problem, notes=(*problem.notes, str(note)))
 
 
+def _built(name: str, build: Callable[..., Problem], given: dict[str, Any]) -> Problem:
+    if not is_own(name) or name in SOURCES:
+        return build(**given)
+    problem: object = built(f"problem '{name}'", build, given)
+    if not isinstance(problem, Problem):
+        rule = "must return a Problem, such as goodteacher.Problem.from_arrays makes"
+        raise ConfigError(f"problem '{name}'", rule=rule, received=f"a {type(problem).__name__}")
+    return problem
+
+
 def _builder(name: str | Path, root: Path) -> tuple[Callable[..., Problem], dict[str, Any]]:
     """The function that makes the problem, and the arguments that are settled already."""
     if name in SOURCES:
@@ -118,7 +130,10 @@ def _builder(name: str | Path, root: Path) -> tuple[Callable[..., Problem], dict
         return npz_problem, {"path": path}
     if path.is_dir():
         return folder_problem, {"root": path}
-    remedy = f"{suggest(str(name), SOURCES)} (or give the path of an .npz file or of a folder)"
+    if is_own(str(name)):
+        own = resolve("problem", str(name))
+        return own, {"root": root} if "root" in inspect.signature(own).parameters else {}
+    remedy = f"{suggest(str(name), SOURCES)} (or give the path of an .npz file or of a folder, or module:function)"
     raise ConfigError(
         "problem", rule="must be a known source, an .npz file or a folder", received=repr(str(name)), remedy=remedy
     )

@@ -9,7 +9,7 @@ from goodteacher.base.checks import check_labels
 from goodteacher.base.errors import check_range
 from goodteacher.base.probability import log_probabilities, log_soften, one_hot
 from goodteacher.base.types import Labels, Logits
-from goodteacher.maps.target_map import OneView
+from goodteacher.maps.target_map import FitOneView, OneView
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,11 @@ class LabelMix(OneView):
 
 
 @dataclass(frozen=True)
-class FitLabelMix:
+class FitLabelMix(FitOneView):
     """Nothing to fit: w is given, because on held-out labels the best w would always be 1; see `LabelMix`."""
 
     weight: float = 0.1
     source: ClassVar[str] = "Reed et al. (2015)"
-    views: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         check_range("weight", self.weight, low=0.0, high=1.0)

@@ -11,7 +11,7 @@ from torch import Tensor
 from goodteacher.base.errors import check_range
 from goodteacher.base.probability import log_probabilities
 from goodteacher.base.types import Labels, Logits
-from goodteacher.maps.target_map import OneView
+from goodteacher.maps.target_map import FitOneView, OneView
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,6 @@ class Linear(OneView):
     """Read raw logits trained by `scores.brier_logits` as probabilities: project ``z / M`` onto the simplex."""
 
     target: float = 1.0
-    uses_labels: ClassVar[bool] = False
 
     def __call__(self, logits: Logits, labels: Labels | None = None) -> Logits:
         """Return the logarithm of the projection, so that its softmax is the projection."""
@@ -58,12 +57,11 @@ def project_to_simplex(x: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class FitLinear:
+class FitLinear(FitOneView):
     """Nothing to fit: M is the objective's own."""
 
     target: float = 1.0
     source: ClassVar[str] = "Hui & Belkin (2021)"
-    views: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         check_range("target", self.target, low=0.0, open_low=True)

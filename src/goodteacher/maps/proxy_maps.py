@@ -17,7 +17,7 @@ from goodteacher.base.probability import brier_score, log_soften
 from goodteacher.base.seeds import torch_stream
 from goodteacher.base.types import Labels, Logits
 from goodteacher.maps.proxy import LOG_FLOOR, check_coefficients, proxy_teacher, pull_at, solve
-from goodteacher.maps.target_map import OneView
+from goodteacher.maps.target_map import FitOneView, OneView
 from goodteacher.maps.temperature import minimise
 
 Coefficients: TypeAlias = tuple[float, ...] | tuple[tuple[float, ...], ...]
@@ -125,7 +125,6 @@ class Proxy(OneView):
     """
 
     coefficients: Coefficients
-    uses_labels: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         rows = (tuple(c) if isinstance(c, Sequence) else float(c) for c in self.coefficients)
@@ -142,7 +141,7 @@ class Proxy(OneView):
 
 
 @dataclass(frozen=True)
-class FitProxy:
+class FitProxy(FitOneView):
     """Fit the map `Proxy`, or take given coefficients.
 
     Args:
@@ -163,7 +162,6 @@ class FitProxy:
     seed: int = 0
     coefficients: Coefficients | None = None
     source: ClassVar[str] = "Zhang et al. (2023)"
-    views: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         check_range("order", self.order, low=1)

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-from goodteacher.base.compose import checked_options
+from goodteacher.base.compose import checked_options, written_options
+from goodteacher.base.custom import built, is_own, resolve
 from goodteacher.base.errors import ConfigError, check_choice
 from goodteacher.maps.chain import Chain, FitChain
 from goodteacher.maps.label_mix import FitLabelMix, LabelMix
 from goodteacher.maps.linear import FitLinear, Linear
 from goodteacher.maps.proxy_maps import FitProxy, Proxy
-from goodteacher.maps.target_map import Fit, FitIdentity, Identity, TargetMap
+from goodteacher.maps.target_map import Fit, FitIdentity, FitOwn, Identity, TargetMap
 from goodteacher.maps.temperature import FitTemperature, FitVectorTemperature, Temperature, VectorTemperature
 from goodteacher.maps.top_k import FitTopK, TopK
 from goodteacher.maps.views import FitViewAverage, ViewAverage
@@ -33,13 +34,16 @@ def fitted_from(kind: str, state: Mapping[str, Any]) -> TargetMap:
     """Return a fitted map from what a run's file keeps of it.
 
     Args:
-        kind: as `target_map.kind_of` names it.
+        kind: as `target_map.kind_of` names it; a user's own is imported again.
         state: the map's own.
 
     Example:
         >>> fitted_from("Temperature", {"temperature": 2.0})
         Temperature(temperature=2.0)
     """
+    if is_own(kind):
+        found: TargetMap = built(f"map '{kind}'", resolve("map", kind), state)
+        return found
     return FITTED[kind](**state)
 
 
@@ -66,7 +70,8 @@ def parse_map(spec: str | Mapping[str, Mapping[str, Any] | None] | None) -> Fit:
 
     Args:
         spec: a name, a mapping from the name to its options, or None for the identity. ``temperature + top_k`` names a chain,
-            fitted in the order written; its options are a mapping from a step's name to that step's.
+            fitted in the order written; its options are a mapping from a step's name to that step's. ``module:Name`` is a user's
+            own fit: a class or function that takes options by keyword, and builds what `target_map.Fit` describes.
 
     Returns:
         An object with ``fit(logits, labels)``.
@@ -85,9 +90,21 @@ def parse_map(spec: str | Mapping[str, Mapping[str, Any] | None] | None) -> Fit:
     name, given = (spec, None) if isinstance(spec, str) else next(iter(spec.items()))
     if "+" in name:
         return _parse_chain(name, given)
+    if is_own(name):
+        return _own(name, given)
     check_choice("map", name, MAPS)
     options = checked_options(f"map '{name}'", MAPS[name], given)
     return MAPS[name](**options)
+
+
+def _own(name: str, given: Mapping[str, Any] | None) -> FitOwn:
+    what, build = f"map '{name}'", resolve("map", name)
+    options = written_options(what, build, checked_options(what, build, given))
+    inner = built(what, build, options)
+    if not isinstance(inner, Fit):
+        rule = "must build what can be fitted, such as a subclass of goodteacher.maps.target_map.FitOneView"
+        raise ConfigError(what, rule=rule, received=f"a {type(inner).__name__}")
+    return FitOwn(name, options, inner)
 
 
 def written_out(spec: str | Mapping[str, Mapping[str, Any] | None] | None) -> dict[str, dict[str, Any]]:
@@ -107,6 +124,8 @@ def written_out(spec: str | Mapping[str, Mapping[str, Any] | None] | None) -> di
 def _options(fit: Fit) -> dict[str, Any]:
     if isinstance(fit, FitChain):
         return {"steps": {name: _options(step) for name, step in fit.steps.items()}}
+    if isinstance(fit, FitOwn):
+        return dict(fit.options)
     assert is_dataclass(fit) and not isinstance(fit, type), "every row of the table is one"
     return asdict(fit)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from goodteacher.base.errors import check_choice, check_range
 from goodteacher.base.probability import brier_score, log_soften, nll, widen
 from goodteacher.base.types import Labels, Logits
-from goodteacher.maps.target_map import OneView, TargetMap
+from goodteacher.maps.target_map import FitOneView, OneView, TargetMap
 
 Score = Literal["brier", "nll"]
 # Far beyond any network seen: trained ones need 0.3 to 5.
@@ -31,7 +31,6 @@ class Temperature(OneView):
     """Divide the logits by T."""
 
     temperature: float
-    uses_labels: ClassVar[bool] = False
 
     def __call__(self, logits: Logits, labels: Labels | None = None) -> Logits:
         """Return ``z / T``."""
@@ -53,7 +52,6 @@ class VectorTemperature(OneView):
 
     temperatures: tuple[float, ...]
     bias: tuple[float, ...] = ()
-    uses_labels: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "temperatures", tuple(self.temperatures))  # JSON knows no tuples
@@ -189,13 +187,12 @@ def minimise(value: Callable[[], Tensor], parameters: list[Tensor]) -> None:
 
 
 @dataclass(frozen=True)
-class FitTemperature:
+class FitTemperature(FitOneView):
     """Fit the map `Temperature`, or take a given T."""
 
     score: Score = "brier"
     value: float | None = None
     source: ClassVar[str] = "Guo et al. (2017)"
-    views: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         check_choice("score", self.score, ("brier", "nll"))
@@ -208,13 +205,12 @@ class FitTemperature:
 
 
 @dataclass(frozen=True)
-class FitVectorTemperature:
+class FitVectorTemperature(FitOneView):
     """Fit the map `VectorTemperature`; see `fit_vector_temperature`."""
 
     score: Score = "brier"
     bias: bool = False
     source: ClassVar[str] = "Guo et al. (2017)"
-    views: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         check_choice("score", self.score, ("brier", "nll"))

@@ -11,7 +11,7 @@ import torch
 from goodteacher.base.errors import check_choice, check_range
 from goodteacher.base.probability import log_probabilities, log_soften
 from goodteacher.base.types import Labels, Logits
-from goodteacher.maps.target_map import OneView
+from goodteacher.maps.target_map import FitOneView, OneView
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,6 @@ class TopK(OneView):
 
     k: int
     rest: Literal["spread", "drop"] = "spread"
-    uses_labels: ClassVar[bool] = False
 
     def __call__(self, logits: Logits, labels: Labels | None = None) -> Logits:
         """Return log-probabilities, those of a zero at the smallest normal number."""
@@ -46,13 +45,12 @@ class TopK(OneView):
 
 
 @dataclass(frozen=True)
-class FitTopK:
+class FitTopK(FitOneView):
     """Nothing to fit: k is given; see `TopK`."""
 
     k: int = 5
     rest: Literal["spread", "drop"] = "spread"
     source: ClassVar[str] = "Shen & Xing (2022)"
-    views: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         check_range("k", self.k, low=1)

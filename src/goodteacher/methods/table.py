@@ -53,11 +53,11 @@ METHODS: dict[str, MethodRow] = {
     "dist": MethodRow(weighted(dist_intra, term="dist"), "Huang et al. (2022)"),
     "ttm": MethodRow(weighted(ttm, alpha=45.0), "Zheng & Yang (2024)"),
     "wttm": MethodRow(weighted(wttm, alpha=4.0), "Zheng & Yang (2024)"),
-    "mlkd": MethodRow(MLKD, "Jin, Wang & Lin (2023)"),
+    "mlkd": MethodRow(MLKD, "Jin, Wang & Lin (2023)", retired={"strong_consistency": False}),
     "ctkd": MethodRow(CTKD, "Li et al. (2023)", joined={"alpha": 1.0}, gamma=0.1),
     "ptloss": MethodRow(weighted(ptloss, alpha=1.0, coefficients=UNPERTURBED), "Zhang et al. (2023)", gamma=0.0),
     "filter": MethodRow(weighted(filter_kd, term="filter", alpha=1.0), "Ren, Guo & Sutherland (2022)", gamma=0.0),
-    "pkt": MethodRow(weighted(pkt, beta=30000.0), "Passalis & Tefas (2018)"),
+    "pkt": MethodRow(weighted(pkt, beta=30000.0), "Passalis & Tefas (2018)", retired={"rescale": False}),
     "sp": MethodRow(weighted(sp, beta=3000.0), "Tung & Mori (2019)"),
     "cc": MethodRow(CC, "Peng et al. (2019)"),
     "rkd": MethodRow(weighted(rkd, beta=1.0), "Park et al. (2019)"),
@@ -120,7 +120,9 @@ def parse_method(spec: Spec) -> tuple[dict[str, dict[str, Any]], float]:
     if len(gammas) > 1:
         raise ConfigError("gamma", rule="is one weight for the whole sum", received=f"{sorted(gammas)}")
     alone = next(iter(parts))
-    default = parts[alone].get("gamma", 1.0) if alone == "none" else METHODS[alone].gamma if len(parts) == 1 else 1.0
+    default = 1.0  # of a sum, and of a user's own
+    if len(parts) == 1 and alone in METHODS:
+        default = parts[alone].get("gamma", 1.0) if alone == "none" else METHODS[alone].gamma
     return parts, gammas.pop() if gammas else default
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import importlib
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from torch import nn
 
+from goodteacher.base.custom import resolve
 from goodteacher.base.errors import ConfigError
+from goodteacher.base.source import code_of
 
 # Networks handed over as objects, by content. A later process must hand them over again before it can load their runs.
 _HANDED_OVER: dict[str, nn.Module] = {}
@@ -36,9 +35,26 @@ def hand_over(model: nn.Module) -> str:
     return key
 
 
-def is_custom(name: str) -> bool:
-    """Say whether a name is a factory's or an object's rather than a key of the table."""
-    return ":" in name
+def own_code(what: str, name: str) -> str | None:
+    """Return the hash of the source behind a user's own name, or None where an installed package holds it.
+
+    Args:
+        what: the kind of thing, for messages.
+        name: ``module:function``, or a network's from `hand_over`.
+    """
+    if name.startswith(PREFIX):
+        return code_of(type(_handed_over(name)))
+    return code_of(resolve(what, name))
+
+
+def _handed_over(name: str) -> nn.Module:
+    if name not in _HANDED_OVER:
+        raise ConfigError(
+            f"model '{name}'",
+            rule="was an object of another process",
+            remedy="build it again and call goodteacher.models.custom.hand_over(model) first",
+        )
+    return _HANDED_OVER[name]
 
 
 def custom_factory(name: str) -> Callable[..., nn.Module]:
@@ -55,22 +71,5 @@ def custom_factory(name: str) -> Callable[..., nn.Module]:
         ConfigError: if there is no such module, function or object.
     """
     if name.startswith(PREFIX):
-        if name not in _HANDED_OVER:
-            raise ConfigError(
-                f"model '{name}'",
-                rule="was an object of another process",
-                remedy="build it again and call goodteacher.models.custom.hand_over(model) first",
-            )
-        return lambda classes: copy.deepcopy(_HANDED_OVER[name])
-    module_name, _, function = name.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name.removesuffix(".py").replace("/", "."))
-    except ImportError as error:
-        raise ConfigError(f"model '{name}'", rule="must name an importable module", received=str(error)) from None
-    factory = getattr(module, function, None)
-    if not callable(factory):
-        raise ConfigError(f"model '{name}'", rule=f"must name a function of {module_name}", received=repr(function))
-    return factory  # type: ignore[no-any-return]
+        return lambda classes: copy.deepcopy(_handed_over(name))
+    return resolve("model", name)

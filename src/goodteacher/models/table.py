@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from torch import nn
 
-from goodteacher.base.errors import ConfigError, GoodteacherError, check_choice, suggest
-from goodteacher.models.custom import custom_factory, is_custom
+from goodteacher.base.custom import built, is_own
+from goodteacher.base.errors import ConfigError, check_choice, suggest
+from goodteacher.models.custom import custom_factory
 from goodteacher.models.mlp import MLP
 from goodteacher.models.mobilenet import MobileNetV1, MobileNetV2
 from goodteacher.models.resnet import CifarResNet
@@ -20,6 +21,7 @@ from goodteacher.models.shufflenet import ShuffleNetV1, ShuffleNetV2
 from goodteacher.models.vgg import VGG
 from goodteacher.models.wide_resnet import WideResNet
 
+TAKES = "must be a function of 'classes', and of 'input_shape' or 'channels' if it wants them"
 WIDE = (32, 64, 128, 256)
 
 
@@ -102,7 +104,7 @@ def build_model(name: str, *, classes: int, input_shape: tuple[int, ...], **opti
         >>> sum(p.numel() for p in build_model("resnet20", classes=100, input_shape=(3, 32, 32)).parameters())
         278324
     """
-    if is_custom(name):
+    if is_own(name):
         row = ModelRow(custom_factory(name), "any", "the user's own")
     else:
         check_choice("model", name, MODELS)
@@ -130,34 +132,8 @@ def build_model(name: str, *, classes: int, input_shape: tuple[int, ...], **opti
         given["input_shape"] = input_shape
     if "channels" in parameters:
         given["channels"] = input_shape[0]
-    model = (
-        _built(name, row.build, {"classes": classes, **given})
-        if is_custom(name)
-        else row.build(classes=classes, **given)
-    )
+    given["classes"] = classes
+    model = built(f"model '{name}'", row.build, given, rule=TAKES) if is_own(name) else row.build(**given)
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model '{name}'", rule="must be a torch.nn.Module", received=type(model).__name__)
     return model
-
-
-def _built(name: str, build: Callable[..., nn.Module], given: dict[str, Any]) -> nn.Module:
-    """Call a user's own function, and say in one sentence what is wrong with it."""
-    try:
-        inspect.signature(build).bind(**given)
-    except TypeError as error:
-        raise ConfigError(
-            f"model '{name}'",
-            rule="must be a function of 'classes', and of 'input_shape' or 'channels' if it wants them",
-            received=f"{inspect.signature(build)}: {error}",
-        ) from None
-    try:
-        return build(**given)
-    except GoodteacherError:
-        raise
-    except Exception as error:
-        raise ConfigError(
-            f"model '{name}'",
-            rule="must build",
-            received=f"{type(error).__name__}: {error}",
-            remedy="call it yourself first",
-        ) from error

@@ -256,18 +256,17 @@ def tap_shapes(
 
 
 @torch.no_grad()
-def describe_taps(model: nn.Module, input_shape: tuple[int, ...]) -> list[tuple[str, str, tuple[int, ...]]]:
+def describe_taps(model: nn.Module, inputs: Tensor) -> list[tuple[str, str, tuple[int, ...]]]:
     """Return (module name, class, output shape) of every module that answers a tensor, in order of execution.
 
     Args:
         model: any network.
-        input_shape: of one example.
+        inputs: ``(N, ...)`` an example batch.
 
     Returns:
         One row per module; what a user chooses tap names from.
     """
     rows: list[tuple[str, str, tuple[int, ...]]] = []
-    inputs = torch.zeros(2, *input_shape, device=next((p.device for p in model.parameters()), None))
     handles = [
         module.register_forward_hook(
             lambda m, _, out, name=name: (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from goodteacher.base.compose import LossRow, Spec, build_parts, join, parse
+from goodteacher.base.compose import LossRow, Spec, build_parts, join, parse, row_of
 from goodteacher.base.errors import ConfigError
 from goodteacher.base.types import Loss, Setting
 from goodteacher.base.weighted import weighted
@@ -40,7 +40,7 @@ def check_objective(parts: Iterable[str]) -> None:
         >>> check_objective(["brier", "consistency"])
     """
     names = list(parts)
-    if not any(OBJECTIVES[name].alone for name in names):
+    if not any(row_of(name, OBJECTIVES, "objective").alone for name in names):
         written = " + ".join(names)
         raise ConfigError(
             f"objective '{written}'",

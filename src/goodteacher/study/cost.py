@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
+from goodteacher.base.seeds import undisturbed
 from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
 from goodteacher.models.adapt import seen_by
-from goodteacher.study.build import build_network
+from goodteacher.study.build import Parts, build_network
 from goodteacher.study.planned import Plan
 from goodteacher.study.runspec import RunSpec
 from goodteacher.study.store import Store
 from goodteacher.study.trial import Trial
-from goodteacher.train.precision import choose_precision, step_seconds
+from goodteacher.train.precision import Precision, choose_precision, step_seconds
 from goodteacher.train.recipe import Recipe
 
 
@@ -53,7 +56,8 @@ def estimate_cost(plan: Plan, problem: Problem, store: Store, device: str = "cpu
         key = _timed_as(spec, recipe)
         if key not in timed:
             loader = Loader(problem, batch_size=recipe.batch_size, seed=0, augmentation=recipe.augment, device=device)
-            model = build_network(spec.model, problem.classes, spec.input_shape(plan.facts)).to(device)
+            with undisturbed():
+                model = build_network(spec.model, problem.classes, spec.input_shape(plan.facts)).to(device)
             sample = seen_by(loader.batch(0), spec.input_spec(plan.facts)).inputs
             precision = choose_precision(model, sample)[0] if recipe.precision == "auto" else recipe.precision
             parameters = sum(p.numel() for p in model.parameters())
@@ -83,6 +87,14 @@ def estimate_cost(plan: Plan, problem: Problem, store: Store, device: str = "cpu
 def _timed_as(spec: RunSpec, recipe: Recipe) -> str:
     """Return what the time of a step hangs on: the network, what it sees, how many at a time, and in which precision."""
     return f"{spec.model} {spec.inputs} {recipe.batch_size} {recipe.precision}"
+
+
+def time_model(
+    model: Parts, classes: int, shape: tuple[int, ...], device: str, examples: int = 64
+) -> tuple[Precision, dict[str, float], int]:
+    """Return the precision that trains a model fastest on this machine, seconds per step in each, and the examples in a step."""
+    network = build_network(model, classes, shape).to(device)
+    return (*choose_precision(network, torch.zeros(examples, *shape, device=device)), examples)
 
 
 def memories(plan: Plan) -> dict[str, int]:

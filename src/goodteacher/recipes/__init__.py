@@ -1,1 +1,0 @@
-"""Functions that return a study: one file a paper, and the demo."""

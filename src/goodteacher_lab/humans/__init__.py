@@ -1,0 +1,1 @@
+"""Scores on labels against distances to people."""

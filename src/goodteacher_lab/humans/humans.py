@@ -1,0 +1,324 @@
+"""Scores on labels against distances to people: published networks, and our own teachers with their students."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from goodteacher.base.errors import ConfigError
+from goodteacher.base.stats import Estimate, rank_correlation, resamples, spearman
+from goodteacher.diagnose.results import Results
+from goodteacher.report.charts import chart, free, points, spec
+from goodteacher.report.tables import Grid, percent
+from goodteacher.study.spec import StudySpec, parse_study
+from goodteacher_lab import reading
+from goodteacher_lab.humans import networks
+from goodteacher_lab.job import Budget, Finding, Job, Reproduction
+
+PARTS = ("published", "teachers")
+OBJECTIVES = ("cross_entropy", "brier", "label_smoothing", "soteacher")
+MAPS: dict[str, Any] = {"raw": None, "calibrated": "temperature", "T4": {"temperature": {"value": 4.0}}}
+NEARNESS = {"mse": "MSE to people", "kl": "KL to people", "brier": "Brier to labels", "nll": "NLL to labels"}
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a budget buys: models, epochs, checkpoints that teach, seeds, and training pictures a class."""
+
+    teacher: str
+    student: str
+    epochs: int
+    points: int
+    seeds: int
+    per_class: int | None = None
+
+
+SIZES: dict[Budget, Size] = {
+    "minutes": Size("resnet8", "resnet8", 6, 3, 2, 100),
+    "hours": Size("resnet14", "resnet8", 40, 5, 3, 700),
+    "paper": Size("resnet56", "resnet20", 240, 8, 5),
+}
+# The student learns from the mapped answers as they are, without the label.
+TAUGHT: dict[str, Any] = {"kd": {"alpha": 1.0, "gamma": 0.0, "temperature": 1.0}}
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one part found: its verdict, departures, tables, charts and data, as in `Finding`."""
+
+    verdict: str
+    said: tuple[str, ...]
+    grids: tuple[Grid, ...]
+    charts: Mapping[str, str]
+    data: Mapping[str, Any]
+
+
+def people_study(size: Size, words: Mapping[str, Any], job: Job) -> StudySpec:
+    """Return the study: objectives, each stopped at several epochs, each under every map, all teaching one student."""
+    epochs = job.epochs or size.epochs
+    arms = {
+        f"{objective}-{title}": {
+            "model": size.teacher, "objective": objective, "map": spec, "checkpoints": max(1, epochs // size.points)
+        }
+        for objective in OBJECTIVES
+        for title, spec in MAPS.items()
+    }  # fmt: skip
+    # At a constant rate a stopped teacher is one of a shorter training, not one cut at a high rate.
+    recipe = {"epochs": epochs, "batch_size": 64, "lr": 0.05, "schedule": "constant", "evaluate_every": epochs}
+    return parse_study({
+        "name": "humans", "problem": dict(words), "recipe": recipe, "teachers": arms,
+        "students": {"taught": {"model": size.student, "method": TAUGHT}}, "seeds": job.seeds or size.seeds,
+    })  # fmt: skip
+
+
+def arm_table(results: Results, epochs: int) -> pd.DataFrame:
+    """Return a row a teacher arm and seed: factors, scores on labels, distances to people on test, student accuracy."""
+    rows = []
+    for name in results.study.teachers:
+        head, _, epoch = name.partition("_epoch")
+        objective, title = head.rsplit("-", 1)
+        test = reading.held_out(results, name)
+        taught = reading.values(results, "taught", name)
+        validation = {f"validation {q}": v for q, v in reading.held_out(results, name, "validation").items()}
+        for seed in sorted(taught):
+            factors = {"arm": name, "objective": objective, "epoch": int(epoch or epochs), "map": title, "seed": seed}
+            scores = {q: v[seed] for q, v in {**test, **validation}.items() if seed in v}
+            rows.append({**factors, **scores, "student": taught[seed]})
+    return pd.DataFrame(rows)
+
+
+def predicts(frame: pd.DataFrame) -> dict[str, Estimate]:
+    """Return how each kind of nearness ranks the students: Spearman over teacher arms, positive where nearer is better."""
+    means = frame.drop(columns=["objective", "epoch", "map", "seed"]).groupby("arm", sort=False).mean()
+    trainings = trainings_of(frame)
+    level = means["student"].round(12).tolist()  # what is tied on paper stays tied
+    found = {}
+    for place, prefix in (("test", ""), ("validation", "validation ")):
+        for q, title in {**NEARNESS, "accuracy": "accuracy"}.items():
+            if prefix + q in means:
+                sign = 1 if q == "accuracy" else -1
+                found[f"{title}, {place}"] = spearman((sign * means[prefix + q]).tolist(), level, groups=trainings)
+    return found
+
+
+def trainings_of(frame: pd.DataFrame) -> list[str]:
+    """Return each arm's training: its checkpoints and maps share one for an objective."""
+    return [str(objective) for objective in frame.groupby("arm", sort=False)["objective"].first()]
+
+
+def advantage(frame: pd.DataFrame, a: str, b: str) -> Estimate:
+    """Return how much better ``a`` ranks the students than ``b``: the difference of Spearman's correlations over teacher arms.
+
+    Args:
+        frame: of `arm_table`.
+        a: a column in which less is nearer.
+        b: another.
+
+    Returns:
+        The difference, with a 95% bootstrap interval over trainings; without one for fewer than 4.
+    """
+    means = frame[["arm", a, b, "student"]].groupby("arm", sort=False).mean()
+    near, other, student = (np.asarray(v) for v in (-means[a], -means[b], means["student"].round(12)))
+
+    def gain(rows: np.ndarray) -> float:
+        return float(rank_correlation(near[rows], student[rows]) - rank_correlation(other[rows], student[rows]))
+
+    nan = float("nan")
+    if len(means) < 4:
+        return Estimate(nan, nan, nan, len(means))
+    drawn = [gain(rows) for rows in resamples(len(means), trainings_of(frame))]
+    low, high = np.nanquantile(drawn, [0.025, 0.975]) if drawn else (nan, nan)
+    return Estimate(gain(np.arange(len(means))), float(low), float(high), len(means))
+
+
+def factor_grid(frame: pd.DataFrame) -> Grid:
+    """Return each objective, stopping epoch and map, averaged over the other two."""
+    shown = [q for q in NEARNESS if q in frame]
+    rows = []
+    for factor in ("objective", "epoch", "map"):
+        for level, part in frame.groupby(factor, sort=False):
+            means = part.groupby("seed")[[*shown, "student"]].mean()
+            by_seed = {q: {int(seed): float(v) for seed, v in enumerate(means[q])} for q in means}
+            cells = [reading.decimal(by_seed[q], 4) for q in shown]
+            rows.append((factor, str(level), *cells, percent(reading.spread(by_seed["student"])), str(len(means))))
+    columns = ("what varies", "level", *(NEARNESS[q] for q in shown), "student accuracy %", "n")
+    note = (
+        "Means over all teachers of that level, on test; ± half a 95% t interval over seeds. MSE without the votes' own scatter. "
+        "raw: as trained; calibrated: at the temperature of least Brier score on validation; T4: at T = 4."
+    )
+    return Grid("Which objective, stopping time and map come nearest to people", columns, tuple(rows), note)
+
+
+def nearest_grid(frame: pd.DataFrame, most: int = 10) -> Grid:
+    """Return the teacher arms nearest to people, with their places by labels."""
+    means = frame.drop(columns=["objective", "map"]).groupby("arm", sort=False).mean()
+    means["place"] = means["brier"].rank()
+    rows = [
+        (
+            str(arm),
+            f"{m['mse']:.4f}",
+            f"{m['kl']:.4f}",
+            f"{m['brier']:.4f}",
+            f"{m['place']:.0f}",
+            f"{100 * m['student']:.2f}",
+        )
+        for arm, m in means.sort_values("mse").head(most).iterrows()
+    ]
+    title = f"The teachers nearest to people, of {len(means)} (n = {frame['seed'].nunique()} seeds)"
+    columns = ("teacher", "MSE to people", "KL to people", "Brier to labels", "place by Brier", "student accuracy %")
+    return Grid(title, columns, tuple(rows), "Means over seeds, on test.")
+
+
+def teacher_chart(frame: pd.DataFrame) -> str:
+    """Return student accuracy against the teacher's squared distance to people, a point an arm."""
+    means = frame.groupby(["arm", "objective", "map", "epoch"], sort=False)[["mse", "student"]].mean().reset_index()
+    means["student"] *= 100
+    x, y = free("mse", "squared distance of the teacher to people"), free("student", "student accuracy %")
+    dots = points(x, y, color="map:N", shape="objective:N", tooltip=["arm", "mse", "student"])
+    return spec(chart(means, dots, size=(420, 280)))
+
+
+def teacher_part(job: Job) -> Part:
+    """Train teachers and students on voted pictures, and judge the teachers by people and by labels.
+
+    Raises:
+        ConfigError: if no pictures are given, or they have no votes on test.
+    """
+    if job.images is None:
+        raise ConfigError("--images", rule="must say where pictures with votes are", received="nothing")
+    size = SIZES[job.budget]
+    words, problem = reading.problem_of(job, size.per_class)
+    votes = problem.test.votes
+    if votes is None or float(votes.sum(dim=1).min()) < 2:
+        raise ConfigError("--images", rule="must have two votes or more for each test picture", received=job.images)
+    study = people_study(size, words, job)
+    job.say(f"humans: {len(study.known_arms)} teachers, {len(study.seed_list)} seeds")
+    frame = arm_table(job.run(study, problem), study.recipe.epochs)
+    found = predicts(frame)
+    gain = {q: advantage(frame, *q) for q in (("mse", "brier"), ("kl", "nll"))}
+    rows = [(title, networks.correlation_text(e), str(e.n)) for title, e in found.items()]
+    rows += [
+        (f"{NEARNESS[a]} less {NEARNESS[b]}, test", networks.correlation_text(e), str(e.n))
+        for (a, b), e in gain.items()
+    ]
+    note = (
+        "Spearman's correlation with student accuracy on test over teacher arms [95% bootstrap interval over trainings]; "
+        "positive: the nearer, the better the student. On test, labels share their pictures with the students' accuracy; "
+        "validation shares none, and may have few votes a picture. The last rows: differences of two correlations."
+    )
+    judge = Grid(
+        "Does nearness to people predict students better than nearness to labels?",
+        ("nearness", "Spearman", "n arms"),
+        tuple(rows),
+        note,
+    )
+    data = {
+        "arms": frame.to_dict(orient="list"),
+        "predicts": {title: [e.mean, e.low, e.high] for title, e in found.items()},
+        "advantage": {f"{a} - {b}": [e.mean, e.low, e.high] for (a, b), e in gain.items()},
+    }
+    said = (
+        f"Our own teachers: {size.teacher} -> {size.student}, {study.recipe.epochs} epochs at a constant rate, "
+        f"{len(study.seed_list)} seeds; students learn from the mapped answers alone at T = 1.",
+        *reading.problem_departures(job, problem),
+    )
+    return Part(
+        _teacher_verdict(frame, found, gain),
+        said,
+        (factor_grid(frame), nearest_grid(frame), judge),
+        {"teachers": teacher_chart(frame)},
+        data,
+    )
+
+
+def _teacher_verdict(
+    frame: pd.DataFrame, found: Mapping[str, Estimate], gain: Mapping[tuple[str, str], Estimate]
+) -> str:
+    means = frame.groupby("arm", sort=False)[["mse", "brier"]].mean()
+    best = {f: frame.groupby(f, sort=False)["mse"].mean().idxmin() for f in ("objective", "epoch", "map")}
+    agree = spearman(means["brier"].tolist(), means["mse"].tolist(), groups=trainings_of(frame))
+    by_people, by_labels = gain["mse", "brier"], found["Brier to labels, test"]
+    told = "their interval excludes zero" if by_people.excludes_zero else "not told apart"
+    trainings = len(set(trainings_of(frame)))
+    return (
+        f"Our own teachers are {len(means)} arms of {trainings} trainings a seed, {frame['seed'].nunique()} seeds. Least mean "
+        f"squared distance to people: {means['mse'].idxmin()}; least Brier score on labels: {means['brier'].idxmin()}; on "
+        f"average over the rest least distance: {best['objective']}, stopping at epoch {best['epoch']}, and the map "
+        f"{best['map']} (means with their intervals in the table; no pair of them is tested). Brier on labels orders the arms as "
+        f"squared distance to people does: {networks.correlation_text(agree)}. Student accuracy follows squared distance to "
+        f"people with {networks.correlation_text(found['MSE to people, test'])} and Brier on labels with "
+        f"{networks.correlation_text(by_labels)}: a difference of {networks.correlation_text(by_people)} ({told})."
+    )
+
+
+def network_part(job: Job) -> Part:
+    """Judge the published networks in the job's folder."""
+    rows, pictures = networks.published_networks(job.root)
+    found = networks.agreement(rows)
+    brier, nll, error = (
+        found[f"{a} ~ {b} to humans, raw"] for a, b in (("brier", "mse"), ("nll", "kl"), ("error", "mse"))
+    )
+    verdict = (
+        f"{len(rows)} published networks, {pictures} pictures: held-out Brier orders them as their squared distance to people "
+        f"does with Spearman {networks.correlation_text(brier)}, error with {networks.correlation_text(error)}; NLL follows "
+        f"KL to people with {networks.correlation_text(nll)}."
+    )
+    data = {
+        "networks": rows,
+        "agreement": {name: {"spearman": e.mean, "low": e.low, "high": e.high, "n": e.n} for name, e in found.items()},
+        "pictures": pictures,
+    }
+    said = ("Published networks answer for the original pixels; only labels and votes are read from cifar10.npz.",)
+    grids = networks.network_grids(rows, found, pictures)
+    return Part(verdict, said, grids, {"published networks": networks.network_chart(rows)}, data)
+
+
+def humans(job: Job) -> Finding:
+    """Hold the theory against people: published networks where their answers are at hand, our own teachers on voted pictures.
+
+    Raises:
+        ConfigError: if there is nothing to judge, or a part that was asked for lacks its data.
+    """
+    asked = job.choices.get("part", ())
+    parts, left_out = [], []
+    missing = [name for name in (networks.VOTED, networks.LOGITS) if not (job.root / name).is_file()]
+    if "published" in asked or (not asked and not missing):
+        parts.append(network_part(job))
+    else:
+        why = f"no {' and no '.join(missing)} in {job.root}" if missing else "not asked for"
+        left_out.append(f"Published networks are left out: {why}.")
+    if "teachers" in asked or (not asked and job.images is not None):
+        parts.append(teacher_part(job))
+    else:
+        why = "not asked for" if asked else "--images names no pictures with votes"
+        left_out.append(f"Our own teachers are left out: {why}.")
+    if not parts:
+        raise ConfigError(
+            "reproduce humans",
+            rule=f"needs {networks.VOTED} and {networks.LOGITS} in --root, or --images",
+            received=f"neither in {job.root}",
+        )
+    return Finding(
+        "humans",
+        "A network's score on held-out labels orders networks as their distance to the label distributions of people does, and "
+        "teachers nearer to people make better students.",
+        " ".join(part.verdict for part in parts),
+        (*left_out, *(line for part in parts for line in part.said)),
+        tuple(grid for part in parts for grid in part.grids),
+        {name: chart for part in parts for name, chart in part.charts.items()},
+        {key: value for part in parts for key, value in part.data.items()},
+    )
+
+
+ROWS: dict[str, Reproduction] = {
+    "humans": Reproduction(
+        humans,
+        "Peterson et al. (2019), CIFAR-10H; Dong, Liu & Shang (2024) and Hamidi et al. (2024) for what it is held against",
+        {"minutes": "1 minute, 10 with --images", "hours": "8 hours", "paper": "weeks; a GPU"},
+        {"part": PARTS},
+    ),
+}

@@ -1,0 +1,1 @@
+"""goodteacher's own study: which score of a teacher predicts its students."""

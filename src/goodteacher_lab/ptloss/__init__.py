@@ -1,0 +1,1 @@
+"""Perturbed distillation: the proxy teacher that it implies."""

@@ -1,0 +1,1 @@
+"""SoTeacher: a teacher trained for its student, by two regularisers."""
