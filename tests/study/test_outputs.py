@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -31,15 +29,18 @@ def problem():
 
 @pytest.fixture(scope="module")
 def finished(problem, tmp_path_factory):
-    arms = {"one": {}, "folds": {"cross_fit": 3}, "filter": {"filter_table": 0.5}}
     study = {
         "name": "every",
         "problem": "made",
         "recipe": RECIPE,
-        "teachers": {name: {"model": MLP, **arm} for name, arm in arms.items()},
+        "teachers": {
+            "one": {"model": MLP},
+            "folds": {"model": MLP, "cross_fit": 3},
+            "filter": {"model": MLP, "filter_table": 0.5},
+        },
         "students": {"kd": {"model": MLP, "taught_by": ["one"]}},
         "seeds": 1,
-    }
+    }  # fmt: skip
     return run_study(study, problem, out=tmp_path_factory.mktemp("store"), device="cpu")
 
 
@@ -106,8 +107,14 @@ def test_views_are_saved_where_inputs_can_be_augmented():
     assert (
         "views" not in further_outputs(spec, network, few)["probes"]
     )  # nothing is drawn: every view would be the same
+    from dataclasses import replace
+
     found = further_outputs(spec, network, replace(few, augment="crop_flip"))
     assert found["probes"]["views"].shape == (room.VIEWS, 250, 10) and set(found) == {"probes"}
+
+
+def held_out(plan, problem, store):
+    save_held_out(plan, problem, store, "cpu")
 
 
 def test_answers_on_another_problem_are_computed_once(finished, store, problem, monkeypatch):
@@ -117,7 +124,7 @@ def test_answers_on_another_problem_are_computed_once(finished, store, problem, 
     plan = plan_study(parse_study(values), other.facts, {one.id: Given(one.spec, one.facts)})
     calls, real = [], room.predict
     monkeypatch.setattr(room, "predict", lambda *given, **named: calls.append(given[2]) or real(*given, **named))
-    save_held_out(plan, other, store, "cpu")
+    held_out(plan, other, store)
     saved = one.outputs("test", problem=other.fingerprint)
     assert torch.equal(saved, predict(one.model, other, "test", spec=problem.spec))
     assert one.outputs_file("kept", other.fingerprint).name == f"on-{other.fingerprint}-kept.safetensors"
@@ -125,11 +132,11 @@ def test_answers_on_another_problem_are_computed_once(finished, store, problem, 
     assert views.shape == (2, 30, 3) and torch.equal(views[0], saved)  # vectors have no views but themselves
     assert set(load_tensors(one.outputs_file("views2", other.fingerprint))) == {"validation", "test"}
     count = len(calls)
-    save_held_out(plan, other, store, "cpu")
+    held_out(plan, other, store)
     assert len(calls) == count > 0
 
 
 def test_what_is_not_finished_is_passed_over(problem, tmp_path):
     plan = plan_study(parse_study({"problem": "made", "teachers": {"t": {"model": MLP}}, "seeds": 1}), problem.facts)
-    save_held_out(plan, problem, Store(tmp_path), "cpu")
+    held_out(plan, problem, Store(tmp_path))
     assert list(tmp_path.rglob("*")) == []
