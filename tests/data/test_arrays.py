@@ -30,8 +30,8 @@ def test_vectors_become_float32_and_indices_are_rows_of_the_source():
     assert problem.augment == "none" and problem.class_names == ("0", "1") and problem.notes == ()
     for split in (problem.train, problem.validation):
         rows = split.indices.numpy()
-        assert split.inputs.dtype == torch.float32
-        assert np.array_equal(split.inputs.numpy(), arrays["x_train"][rows].astype(np.float32))
+        assert split.inputs.tensor.dtype == torch.float32
+        assert np.array_equal(split.inputs.tensor.numpy(), arrays["x_train"][rows].astype(np.float32))
         assert np.array_equal(split.labels.numpy(), arrays["y_train"][rows])
     assert not set(problem.train.indices.tolist()) & set(problem.validation.indices.tolist())
     assert problem.test.indices.tolist() == list(range(6))
@@ -39,7 +39,7 @@ def test_vectors_become_float32_and_indices_are_rows_of_the_source():
 
 def test_uint8_tables_are_vectors():
     problem = problem_from_arrays(images(5))
-    assert problem.train.inputs.dtype == torch.float32 and problem.input_shape == (5,)
+    assert problem.train.inputs.tensor.dtype == torch.float32 and problem.input_shape == (5,)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_images(shape, augment, seen):
     arrays = images(*shape)
     problem = problem_from_arrays(arrays)
     assert problem.is_image and problem.input_shape == seen and problem.augment == augment
-    assert np.array_equal(problem.test.inputs.numpy().reshape(arrays["x_test"].shape), arrays["x_test"])
+    assert np.array_equal(problem.test.inputs.tensor.numpy().reshape(arrays["x_test"].shape), arrays["x_test"])
     assert problem_from_arrays(arrays, augment="flip").augment == "flip"
 
 
@@ -77,7 +77,7 @@ def test_read_only_and_strided_arrays_are_copied():
     arrays["x_train"] = np.repeat(arrays["x_train"], 2, axis=2)[:, :, ::2]
     arrays["x_test"].flags.writeable = False
     problem = problem_from_arrays(arrays)
-    assert np.array_equal(problem.test.inputs[..., 0].numpy(), arrays["x_test"])
+    assert np.array_equal(problem.test.inputs.tensor[..., 0].numpy(), arrays["x_test"])
 
 
 def test_given_validation_truth_and_votes_stay_with_their_rows():

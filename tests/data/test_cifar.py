@@ -142,7 +142,7 @@ def check(problem, name):
     for split, part in ((problem.train, "train"), (problem.validation, "train"), (problem.test, "test")):
         x, y = data[part]
         rows = split.indices.numpy()
-        assert np.array_equal(split.inputs.permute(0, 3, 1, 2).numpy(), x[rows])
+        assert np.array_equal(split.inputs.tensor.permute(0, 3, 1, 2).numpy(), x[rows])
         assert np.array_equal(split.labels.numpy(), y[rows])
     assert len(problem.train) + len(problem.validation) == len(data["train"][0])
     assert problem.notes[0] == f"{2 * CLASSES[name]} training images, not the official 50,000"
@@ -179,7 +179,9 @@ def test_npz_copy_comes_first(tmp_path):
     np.savez(tmp_path / "cifar10.npz", x_train=x, y_train=y, x_test=x, y_test=y, y_train_confidence=np.ones(20))
     write_folder(tmp_path, *files_of("cifar10", "binary"))
     problem = cifar_problem("cifar10", tmp_path, confidence=0.5)
-    assert not problem.test.inputs.any() and problem.notes[0].startswith("read from a copy, cifar10.npz, not from")
+    assert not problem.test.inputs.tensor.any() and problem.notes[0].startswith(
+        "read from a copy, cifar10.npz, not from"
+    )
     (tmp_path / "cifar10.npz").unlink()
     with pytest.raises(ConfigError, match="option 'confidence' of cifar10: needs a copy with such a column"):
         cifar_problem("cifar10", tmp_path, confidence=0.5)

@@ -13,10 +13,10 @@ def test_every_image_is_in_one_split_and_is_the_source_scaled():
     assert torch.cat([s.indices for s in splits]).sort().values.tolist() == list(range(1797))
     for split in splits:
         rows = split.indices.numpy()
-        assert split.inputs.shape[1:] == (8, 8, 1) and split.inputs.dtype == torch.uint8
-        assert np.abs(split.inputs[..., 0].numpy() - source.images[rows] * 255 / 16).max() <= 0.5
+        assert split.inputs.tensor.shape[1:] == (8, 8, 1) and split.inputs.tensor.dtype == torch.uint8
+        assert np.abs(split.inputs.tensor[..., 0].numpy() - source.images[rows] * 255 / 16).max() <= 0.5
         assert np.array_equal(split.labels.numpy(), source.target[rows])
-    assert problem.train.inputs.max() == 255 and problem.augment == "none" and problem.classes == 10
+    assert problem.train.inputs.tensor.max() == 255 and problem.augment == "none" and problem.classes == 10
 
 
 def test_shares_hold_in_every_class():

@@ -25,7 +25,7 @@ def fill(root, count, classes=COLOURS):
 
 
 def means(split):
-    return split.inputs.double().mean(dim=(1, 2))
+    return split.inputs.tensor.double().mean(dim=(1, 2))
 
 
 def check_colours(split):
@@ -84,10 +84,10 @@ def test_shorter_side_is_fitted_and_the_centre_kept(tmp_path):
             Image.fromarray(strip).save(tmp_path / name / f"{i}.png")
             Image.fromarray(strip.transpose(1, 0, 2)).save(tmp_path / name / f"{i}t.png")
     full = folder_problem(tmp_path, size=32)
-    assert (full.train.inputs == torch.tensor([0, 255, 0], dtype=torch.uint8)).all()
+    assert (full.train.inputs.tensor == torch.tensor([0, 255, 0], dtype=torch.uint8)).all()
     small = folder_problem(tmp_path, size=8)
     assert small.input_shape == (3, 8, 8) and small.augment == "none"
-    assert (small.train.inputs[:, 2:6, 2:6] == torch.tensor([0, 255, 0], dtype=torch.uint8)).all()
+    assert (small.train.inputs.tensor[:, 2:6, 2:6] == torch.tensor([0, 255, 0], dtype=torch.uint8)).all()
 
 
 def test_grey_palette_and_alpha_pictures_become_rgb(tmp_path):
@@ -99,7 +99,7 @@ def test_grey_palette_and_alpha_pictures_become_rgb(tmp_path):
     palette = Image.new("P", (32, 32), 0)
     palette.putpalette([90, 90, 90] * 256)
     palette.save(tmp_path / "a" / "palette.png", transparency=b"\x80\xff")  # Pillow warns about these
-    assert (folder_problem(tmp_path).train.inputs == 90).all()
+    assert (folder_problem(tmp_path).train.inputs.tensor == 90).all()
 
 
 def test_pictures_are_decoded_once_and_mapped(tmp_path, monkeypatch):
@@ -112,7 +112,7 @@ def test_pictures_are_decoded_once_and_mapped(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_decode", lambda *_: pytest.fail("decoded twice"))
     second = folder_problem(tmp_path)
     assert second.fingerprint == first.fingerprint
-    second.test.inputs.zero_()  # copy on write: the cache must not follow
+    second.test.inputs.tensor.zero_()  # copy on write: the cache must not follow
     assert {p.name: p.read_bytes() for p in cache.iterdir()} == before
 
 

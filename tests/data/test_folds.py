@@ -29,12 +29,12 @@ def test_a_problem_without_a_fold_holds_the_other_rows_and_the_same_normalisatio
     whole = gaussian_problem(train=90, validation=30, test=30)
     fold = assign_folds(whole.train.labels, 3, seed=2)
     part = without_fold(whole, 1, 3, seed=2)
-    assert part.train.inputs.equal(whole.train.inputs[fold != 1])
+    assert part.train.inputs.tensor.equal(whole.train.inputs.tensor[fold != 1])
     assert part.train.truth.equal(whole.train.truth[fold != 1])
     assert part.validation is whole.validation and part.fingerprint != whole.fingerprint
     for own, shared in zip(part.statistics, whole.statistics, strict=True):
         assert own.equal(shared)
-    alone = part.train.inputs.double().mean(dim=0).float()
+    alone = part.train.inputs.tensor.double().mean(dim=0).float()
     assert not torch.allclose(alone, part.statistics[0])  # it would have been another
 
 

@@ -55,7 +55,7 @@ def test_truth_is_calibrated_on_drawn_labels():
 def test_variance_and_means_are_as_documented():
     problem = gaussian_problem(train=30000, validation=10, test=10, mean_scale=4.0, noise_variance=6.0)
     for label in range(3):
-        own = problem.train.inputs[problem.train.labels == label].double()
+        own = problem.train.inputs.tensor[problem.train.labels == label].double()
         assert torch.allclose(own.var(dim=0), torch.tensor(6.0).double(), rtol=0.1)
         nearest = (own.mean(dim=0) / 4).round() * 4
         assert torch.allclose(own.mean(dim=0), nearest, atol=0.15) and nearest.abs().max() == 4

@@ -16,6 +16,12 @@ def split(n=12, *, images=True, truth=False, votes=False, classes=3, seed=0):
     return Split(torch.from_numpy(inputs), torch.arange(n) % classes, torch.arange(n) + 100, p, v)
 
 
+def tensor(split, field):
+    """Return what a field of a split holds as a tensor, or None."""
+    value = getattr(split, field)
+    return value.tensor if field == "inputs" else value
+
+
 def problem(**changes):
     parts = {"train": split(), "validation": split(6, seed=1), "test": split(9, seed=2), **changes}
     return Problem("toy", class_names=("ant", "bee", "cat"), **parts)
@@ -27,7 +33,7 @@ def test_take_keeps_order_and_every_field():
     taken = whole.take(rows)
     assert len(taken) == 3 and taken.indices.tolist() == [105, 100, 105]
     for field in ("inputs", "labels", "truth", "votes"):
-        assert torch.equal(getattr(taken, field), getattr(whole, field)[rows])
+        assert torch.equal(tensor(taken, field), tensor(whole, field)[rows])
     assert split().take(rows).truth is None and split().take(rows).votes is None
 
 
@@ -54,7 +60,7 @@ def test_what_a_problem_says_of_itself():
 def test_statistics_of_images_against_numpy(n):
     p = problem(train=split(n))
     mean, std = p.statistics
-    x = p.train.inputs.numpy().astype(np.float64) / 255
+    x = p.train.inputs.tensor.numpy().astype(np.float64) / 255
     np.testing.assert_allclose(mean, x.mean(axis=(0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(std, x.std(axis=(0, 1, 2)), rtol=1e-6)
     assert mean.dtype == std.dtype == torch.float32
@@ -62,10 +68,10 @@ def test_statistics_of_images_against_numpy(n):
 
 def test_statistics_of_vectors_against_numpy_and_a_constant_feature():
     train = split(500, images=False)
-    train.inputs[:, 2] = 7.0
+    train.inputs.tensor[:, 2] = 7.0
     p = problem(train=train, validation=split(6, images=False), test=split(6, images=False))
     mean, std = p.statistics
-    x = train.inputs.numpy().astype(np.float64)
+    x = train.inputs.tensor.numpy().astype(np.float64)
     np.testing.assert_allclose(mean, x.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(std[[0, 1, 3]], x.std(axis=0)[[0, 1, 3]], rtol=1e-5)
     assert std[2].item() == pytest.approx(1e-6)
@@ -89,7 +95,7 @@ def test_fingerprint_sees_every_single_number(where, field):
         }
 
     parts = fresh()
-    changed = getattr(parts[where], field)
+    changed = tensor(parts[where], field)
     if field == "truth":
         changed[-1] = changed[-1].flip(0)
     elif field == "labels":
@@ -114,11 +120,11 @@ def test_fingerprint_repeats_and_sees_names_and_missing_fields():
 def test_fingerprint_sees_the_layout_and_not_the_strides():
     vectors = {k: split(8, images=False) for k in ("train", "validation", "test")}
     turned = {
-        k: Split(v.inputs.T.contiguous().T, v.labels, v.indices) for k, v in vectors.items()
+        k: Split(v.inputs.tensor.T.contiguous().T, v.labels, v.indices) for k, v in vectors.items()
     }  # the same numbers in another order of memory
-    assert not turned["train"].inputs.is_contiguous()
+    assert not turned["train"].inputs.tensor.is_contiguous()
     assert problem(**vectors).fingerprint == problem(**turned).fingerprint
-    folded = {k: Split(v.inputs.view(8, 2, 2), v.labels, v.indices) for k, v in vectors.items()}
+    folded = {k: Split(v.inputs.tensor.view(8, 2, 2), v.labels, v.indices) for k, v in vectors.items()}
     assert problem(**folded).fingerprint != problem(**vectors).fingerprint
 
 

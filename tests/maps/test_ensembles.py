@@ -69,7 +69,7 @@ def test_members_that_are_the_same_get_equal_weights():
 def test_mistakes():
     with pytest.raises(ShapeError, match=r"members: must have shape \(M, N, C\)"):
         mean_of(Z[0])
-    with pytest.raises(ShapeError, match=r"weights: must be one a member, \(3,\)"):
+    with pytest.raises(ShapeError, match=r"weights: must be one per member, \(3,\)"):
         mean_of(Z, torch.ones(2))
     with pytest.raises(ConfigError, match="space"):
         mean_of(Z, space="votes")  # type: ignore[arg-type]

@@ -106,7 +106,7 @@ def test_terms_compose_with_any_score(names):
         sum(got.values()).backward()
         model[3].weight.data *= 1.5
     assert got["consistency"].item() > 0
-    assert {"summands" in name for name in objective.state_dict()} == {True}
+    assert {"modules_of_parts" in name for name in objective.state_dict()} == {True}
 
 
 def test_terms_do_not_stand_alone():

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from goodteacher.base.errors import ConfigError
-from goodteacher.study.spec import apply_override, json_schema, parse_study, read_study
+from goodteacher.study.spec import json_schema, parse_study, read_study
+from goodteacher.study.study_file import apply_override
 
 GOOD = {
     "problem": {"name": "digits"},

@@ -16,7 +16,7 @@ def test_a_whole_split_in_order_and_in_eval_mode():
     assert logits.shape == (len(problem.validation), 10) and model.training
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     mean, std = problem.statistics
-    image = (problem.validation.inputs[7].float() / 255 - mean) / std
+    image = (problem.validation.inputs.tensor[7].float() / 255 - mean) / std
     torch.testing.assert_close(logits[7], model.eval()(image.permute(2, 0, 1)[None])[0].detach(), rtol=1e-4, atol=1e-5)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 from torch import nn
@@ -50,14 +52,25 @@ def loader(item):
     return Loader(PROBLEM, batch_size=8, seed=0, mixup=item.recipe.mixup, cutmix=item.recipe.cutmix)
 
 
-def train(item, stop_after=None):
-    """Run fit to its end, or leave it after a number of steps."""
-    ticks = []
-    for tick in fit([item], loader(item), PROBLEM, epochs=item.recipe.epochs):
-        ticks.append(tick)
-        if tick.step == stop_after:
-            break
-    return ticks
+class EnoughError(Exception):
+    """Raised by a sink that has seen as many steps as it was to see."""
+
+
+def train(item, stop_after=None, at_epoch=None):
+    """Run fit to its end, or leave it after a number of steps; return the records of its epochs."""
+    records = []
+
+    def tell(event):
+        if event.kind == "epoch":
+            records.append(event.record)
+            if at_epoch is not None:
+                at_epoch(event)
+        if event.kind == "step" and event.done == stop_after:
+            raise EnoughError
+
+    with contextlib.nullcontext() if stop_after is None else pytest.raises(EnoughError):
+        fit([item], loader(item), PROBLEM, epochs=item.recipe.epochs, tell=tell)
+    return records
 
 
 def same(a, b):
@@ -88,7 +101,7 @@ def test_every_procedure_resumes_bit_exactly(tmp_path, name, cut):
     second.resume()
     assert second.step == cut
     train(second)
-    assert same(whole.model.state_dict(), second.model.state_dict())
+    assert same(whole.network.state_dict(), second.network.state_dict())
     assert same(whole.final_model.state_dict(), second.final_model.state_dict())
     assert (whole.table is None) == (name != "filter_table")
     assert whole.table is None or torch.equal(whole.table, second.table)
@@ -109,9 +122,7 @@ def test_every_procedure_changes_what_is_kept(name):
 def snapshots(**recipe):
     """Return the network's weights after each epoch, and the learner."""
     item, weights = learner(**recipe), []
-    for tick in fit([item], loader(item), PROBLEM, epochs=4):
-        if tick.events:
-            weights.append({k: v.clone() for k, v in item.model.state_dict().items()})
+    train(item, at_epoch=lambda _: weights.append({k: v.clone() for k, v in item.network.state_dict().items()}))
     return item, weights
 
 
@@ -140,11 +151,14 @@ def test_statistics_are_of_plain_inputs_where_training_mixes():
 
 def test_before_averaging_begins_the_network_itself_is_kept():
     item = learner(swa=0.75, keeps=("epoch=2", "epoch=3"))
-    seen = {}
-    for tick in fit([item], loader(item), PROBLEM, epochs=4):
-        if tick.events:
-            seen[tick.step // 5] = {k: v.clone() for k, v in item.model.state_dict().items()}
-            assert (item.final_model is item.model) == (tick.step < 15)
+    seen, own = {}, []
+
+    def look(event):
+        seen[event.record["epoch"]] = {k: v.clone() for k, v in item.network.state_dict().items()}
+        own.append(item.final_model is item.network)
+
+    train(item, at_epoch=look)
+    assert own == [True, True, False, False]
     assert same(item.kept["epoch=2"].weights, seen[2])
     # An average of one epoch has its weights, but statistics estimated anew.
     assert torch.equal(item.kept["epoch=3"].weights["0.weight"], seen[3]["0.weight"])
@@ -160,7 +174,7 @@ def test_statistics_are_estimated_only_where_the_average_is_looked_at(monkeypatc
 
 def test_a_cycle_ends_in_a_checkpoint():
     item = learner(schedule="cyclic", cycles=2)
-    rates = [tick.events["x"]["lr"] for tick in train(item) if tick.events]
+    rates = [record["lr"] for record in train(item)]
     assert rates[1] == rates[3] < rates[0] == rates[2] and item.kept["epoch=2"].epoch == 2
 
 
@@ -184,8 +198,8 @@ def test_the_table_is_the_running_average_of_training_predictions():
 
 def test_an_example_never_seen_stops_the_learner_and_says_why():
     item = learner(filter_table=0.3, epochs=1, keeps=("last",))
-    (failure,) = [tick.failures["x"] for tick in train(item) if tick.failures]
-    assert "none for 1 of 41" in str(failure)
+    train(item)
+    assert "none for 1 of 41" in str(item.failure)
 
 
 def test_a_table_needs_answers_of_the_network_to_plain_batches():
@@ -205,4 +219,4 @@ def test_a_table_needs_answers_of_the_network_to_plain_batches():
 def test_a_loader_must_mix_as_the_recipe_says(options):
     for item, source in [(learner(**options), loader(learner())), (learner(), loader(learner(**options)))]:
         with pytest.raises(ConfigError, match="mixture of x: must be made by the loader"):
-            next(fit([item], source, PROBLEM, epochs=4))
+            fit([item], source, PROBLEM, epochs=4)

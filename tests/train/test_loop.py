@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 
 import pytest
@@ -41,14 +42,27 @@ def learner(name, *, seed=0, objective="cross_entropy", recipe=RECIPE, dropout=0
     return Learner(name, network(seed, dropout), loss, recipe, seed=seed, **more)
 
 
+class EnoughError(Exception):
+    """Raised by a sink that has seen as many steps as it was to see."""
+
+
 def train(learners, problem, *, epochs=3, stop_after=None, **options):
-    """Run fit to its end, or leave it after a number of steps."""
-    ticks = []
-    for tick in fit(learners, Loader(problem, batch_size=32, seed=0), problem, epochs=epochs, **options):
-        ticks.append(tick)
-        if stop_after is not None and tick.step == stop_after:
-            break
-    return ticks
+    """Run fit to its end, or leave it after a number of steps; return what it told."""
+    told = []
+
+    def tell(event):
+        told.append(event)
+        if event.kind == "step" and event.done == stop_after:
+            raise EnoughError
+
+    leave = contextlib.nullcontext() if stop_after is None else pytest.raises(EnoughError)
+    with leave:
+        fit(learners, Loader(problem, batch_size=32, seed=0), problem, epochs=epochs, tell=tell, **options)
+    return told
+
+
+def of(told, kind):
+    return [event for event in told if event.kind == kind]
 
 
 def same(a, b):
@@ -62,8 +76,8 @@ def test_a_cohort_equals_one_by_one(problem):
     for name, joint in zip(names, together, strict=True):
         alone = learner(name, objective=name, dropout=0.2)
         train([alone], problem)
-        assert same(alone.model, joint.model)
-    assert not same(together[0].model, together[1].model)
+        assert same(alone.network, joint.network)
+    assert not same(together[0].network, together[1].network)
 
 
 class CountingTeacher:
@@ -79,8 +93,8 @@ class CountingTeacher:
 def test_a_teacher_runs_once_a_batch_for_all_its_students(problem):
     teacher = CountingTeacher()
     students = [learner(f"s{i}", loss=build_method("kd", Setting(3)), teacher=teacher) for i in range(4)]
-    ticks = train(students, problem)
-    assert teacher.calls == len(ticks) == 3 * 7  # 200 examples in batches of 32
+    told = train(students, problem)
+    assert teacher.calls == len(of(told, "step")) == 3 * 7  # 200 examples in batches of 32
 
 
 def test_only_taps_that_somebody_needs_are_asked_for(problem):
@@ -111,20 +125,28 @@ class Breaks(Loss):
 
 def test_nan_stops_one_learner_and_names_step_and_part(problem):
     sick, well = learner("sick", loss=Breaks(4)), learner("well")
-    ticks = train([sick, well], problem)
-    (failure,) = [t.failures for t in ticks if t.failures]
-    assert "step 5" in str(failure["sick"]) and "'bad'" in str(failure["sick"])
+    (failed,) = of(train([sick, well], problem), "failed")
+    assert failed.name == "sick" and failed.done == 5 and failed.text == str(sick.failure)
+    assert "step 5" in failed.text and "'bad'" in failed.text
     alone = learner("well")
     train([alone], problem)
-    assert same(alone.model, well.model)
+    assert same(alone.network, well.network) and well.failure is None
+
+
+def test_who_finished_is_returned_and_a_cohort_without_anybody_ends(problem):
+    sick, well = learner("sick", loss=Breaks(4)), learner("well")
+    loader = Loader(problem, batch_size=32, seed=0)
+    assert fit([sick, well], loader, problem, epochs=1) == [well]
+    told = []
+    assert fit([learner("sick", loss=Breaks(4))], loader, problem, epochs=1, tell=told.append) == []
+    assert of(told, "step")[-1].done == 5
 
 
 def test_nan_guard_in_groups_still_names_the_first_step(problem):
     sick = learner("sick", loss=Breaks(4))
     sick._guard_steps = 50
-    ticks = train([sick], problem)
-    (failure,) = [t.failures for t in ticks if t.failures]
-    assert "step 5" in str(failure["sick"])
+    (failed,) = of(train([sick], problem), "failed")
+    assert "step 5" in failed.text
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
@@ -141,7 +163,7 @@ def test_resume_is_bit_exact(problem, tmp_path, optimizer, cut):
     second.resume()
     assert second.step == cut
     train([second], problem)
-    assert same(whole.model, second.model) and same(whole.average.model, second.average.model)
+    assert same(whole.network, second.network) and same(whole.average.model, second.average.model)
     for rule in keeps:
         assert whole.kept[rule].epoch == second.kept[rule].epoch
         pairs = zip(whole.kept[rule].weights.values(), second.kept[rule].weights.values(), strict=True)
@@ -168,10 +190,16 @@ def test_resumed_records_equal_uninterrupted_ones(problem, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_step_writes_checkpoints_and_interrupts(problem, tmp_path, number):
     item = learner("x", folder=tmp_path)
+    steps = []
+
+    def tell(event):
+        steps.extend([event.done] if event.kind == "step" else [])
+        if event.kind == "step" and event.done == 4:
+            signal.raise_signal(number)
+
     with pytest.raises(KeyboardInterrupt):
-        for tick in fit([item], Loader(problem, batch_size=32, seed=0), problem, epochs=3):
-            if tick.step == 4:
-                signal.raise_signal(number)
+        fit([item], Loader(problem, batch_size=32, seed=0), problem, epochs=3, tell=tell)
+    assert steps == [1, 2, 3, 4]
     again = learner("x", folder=tmp_path)
     again.resume()
     assert again.step == 4
@@ -179,18 +207,49 @@ def test_a_signal_ends_the_step_writes_checkpoints_and_interrupts(problem, tmp_p
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_ctrl_c_stops_at_once_and_a_second_sigterm_still_writes_checkpoints(problem, tmp_path, second):
-    training = fit([learner("a", folder=tmp_path)], Loader(problem, batch_size=32, seed=0), problem, epochs=3)
-    next(training)
-    signal.raise_signal(signal.SIGTERM)
-    if second == signal.SIGINT:
-        with pytest.raises(KeyboardInterrupt):
+    at_once = []
+
+    def tell(event):
+        if event.kind != "step":
+            return
+        signal.raise_signal(signal.SIGTERM)
+        try:
             signal.raise_signal(second)
-        training.close()
-    else:
-        signal.raise_signal(second)
-        with pytest.raises(KeyboardInterrupt):
-            list(training)
+        except KeyboardInterrupt:
+            at_once.append(event.done)
+            raise
+
+    with pytest.raises(KeyboardInterrupt):
+        fit([learner("a", folder=tmp_path)], Loader(problem, batch_size=32, seed=0), problem, epochs=3, tell=tell)
+    assert at_once == ([1] if second == signal.SIGINT else [])
     assert (tmp_path / "checkpoint.pt").exists() == (second == signal.SIGTERM)
+
+
+def test_a_sink_that_raises_ends_training_and_leaves_signals_as_they_were(problem):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert of(train([learner("x")], problem, stop_after=2), "step")[-1].done == 2
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.parametrize("stop_after", [None, 5])
+def test_the_global_generator_is_as_it_was_afterwards(problem, stop_after):
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    network_before = torch.rand(3)  # dropout draws from the global generator inside, and nobody sees it outside
+    torch.set_rng_state(before)
+    item = learner("x", dropout=0.5)
+    train([item], problem, epochs=1, stop_after=stop_after)
+    assert torch.equal(torch.get_rng_state(), before) and torch.equal(torch.rand(3), network_before)
+
+
+def test_a_caller_who_draws_between_trainings_changes_no_weight(problem):
+    weights = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        item = learner("x", dropout=0.5)
+        train([item], problem, epochs=1)
+        weights.append(item.network)
+    assert same(*weights)
 
 
 def test_checkpoints_are_written_in_time(problem, tmp_path):
@@ -202,8 +261,7 @@ def test_checkpoints_are_written_in_time(problem, tmp_path):
 
 def test_epoch_rule_and_best_rules_keep_what_they_say(problem):
     item = learner("x", keeps=("epoch=2", "best_accuracy", "best_nll", "last"))
-    ticks = train([item], problem)
-    validation = [e["x"]["validation"] for t in ticks if (e := t.events)]
+    validation = [event.record["validation"] for event in of(train([item], problem), "epoch")]
     assert item.kept["epoch=2"].epoch == 2 and item.kept["last"].epoch == 3
     assert item.kept["best_nll"].epoch == 1 + min(range(3), key=lambda i: validation[i]["nll"])
     assert item.kept["best_accuracy"].epoch == 1 + max(range(3), key=lambda i: validation[i]["accuracy"])
@@ -213,10 +271,10 @@ def test_a_network_that_learns_nothing_raises_the_alarm_once(problem):
     recipe = Recipe(epochs=6, batch_size=32, lr=1e-9)
     item = learner("x", recipe=recipe, objective="brier")
     # A constant network: chance exactly, whatever the random start.
-    nn.init.zeros_(item.model.fc.weight)
-    ticks = train([item], problem, epochs=6)
-    alarms = [e["x"]["alarm"] for t in ticks if (e := t.events) and "alarm" in e["x"]]
-    assert len(alarms) == 1
+    nn.init.zeros_(item.network.fc.weight)
+    told = train([item], problem, epochs=6)
+    alarms = [event.record["alarm"] for event in of(told, "epoch") if "alarm" in event.record]
+    assert alarms == [event.text for event in of(told, "alarm")] == item.alarms and len(alarms) == 1
     assert "learnt nothing" in alarms[0] and "warmup" in alarms[0]
 
 
@@ -237,4 +295,4 @@ def test_mistakes_in_a_cohort(problem):
         ([learner("a", loss=build_method("kd", Setting(3)))], "needs a teacher"),
     ]:
         with pytest.raises(ConfigError, match=message):
-            next(fit(learners, loader, problem, epochs=1))
+            fit(learners, loader, problem, epochs=1)

@@ -44,7 +44,7 @@ def linear(inputs=30, classes=3, scale=1.0, seed=0):
 
 
 def inputs_of(problem, rows):
-    return normalise(problem.validation.inputs[rows], *problem.statistics)
+    return normalise(problem.validation.inputs.tensor[rows], *problem.statistics)
 
 
 def exact_norm(model, x):
@@ -190,7 +190,9 @@ def test_views_are_answers_to_the_problems_own_augmentation():
     assert stack.shape == (6, 7, 3) and stack.dtype == torch.float32 and not stack.requires_grad
     rows = even_rows(20, 7)
     plain = predict(model, PICTURES, "validation")[rows]
-    mirrored = replace(PICTURES, validation=replace(PICTURES.validation, inputs=PICTURES.validation.inputs.flip(2)))
+    mirrored = replace(
+        PICTURES, validation=replace(PICTURES.validation, inputs=PICTURES.validation.inputs.tensor.flip(2))
+    )
     mirrored = predict(model, mirrored, "validation")[rows]
     near = [torch.isclose(stack, one, atol=1e-4).all(dim=2) for one in (plain, mirrored)]
     assert bool((near[0] | near[1]).all())

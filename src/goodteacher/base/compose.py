@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import math
 import operator
 import types
 import typing
@@ -169,7 +170,9 @@ def _coerce(what: str, value: Any, hint: Any) -> Any:
         return None
     if float in kinds and not isinstance(value, bool) and isinstance(value, int | float | str):
         try:
-            return float(value)
+            if math.isfinite(number := float(value)) or not isinstance(value, str):
+                return number
+            raise ConfigError(what, rule="must be a finite number", received=repr(value))
         except ValueError:
             if str not in kinds and not any(typing.get_origin(k) is typing.Literal for k in kinds):
                 raise ConfigError(what, rule="must be a number", received=repr(value)) from None
@@ -223,7 +226,8 @@ class Joined(Loss):
     def __init__(self, parts: list[Loss]) -> None:
         super().__init__()
         self._parts = tuple(parts)
-        self.summands = nn.ModuleList(parts)
+        # Only parts with a state are registered, under the names that checkpoints of interrupted trainings have.
+        self.modules_of_parts = nn.ModuleList(part for part in parts if [*part.parameters(), *part.buffers()])
         self.needs = functools.reduce(operator.or_, (part.needs for part in parts))
         self.advice = next((part.advice for part in parts if part.advice), "")
 

@@ -11,7 +11,13 @@ from collections.abc import Iterable
 
 
 class GoodteacherError(Exception):
-    """Root of everything goodteacher raises on purpose; the command line prints it and exits with 2."""
+    """Root of everything goodteacher raises on purpose; the command line prints it and exits with 2.
+
+    Attributes:
+        at: the keys that lead to what is wrong in a user's mapping, where that is known.
+    """
+
+    at: tuple[str | int, ...] = ()
 
     def __init__(self, what: str, *, rule: str = "", received: object = None, remedy: str = "") -> None:
         self.what, self.rule, self.received, self.remedy = what, rule, received, remedy

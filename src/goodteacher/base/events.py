@@ -32,7 +32,7 @@ class Event:
 
 
 Sink: TypeAlias = Callable[[Event], object]
-"""Receives events as they happen; what it returns is not looked at, and what it raises ends the work in good order."""
+"""Receives events as they happen; what it returns is not looked at, and what it raises ends the work."""
 
 
 def nobody(event: Event) -> None:

@@ -177,7 +177,7 @@ def spearman(
     """Return the rank correlation with a bootstrap interval over pairs, or over groups of them.
 
     Args:
-        x: a predictor, one value a teacher.
+        x: a predictor, one value per teacher.
         y: what came of it.
         groups: what each pair comes from; pairs of one training are no independent draws, and are resampled together.
         level: of confidence.

@@ -123,7 +123,7 @@ def _show(found: Finding, page: Path) -> None:
 def _loading(changes: list[str] | None) -> dict[str, object]:
     """Return the options of the pictures that --set gives."""
     from goodteacher.base.errors import ConfigError
-    from goodteacher.study.spec import apply_override
+    from goodteacher.study.study_file import apply_override
 
     values: dict[str, dict[str, object]] = {"problem": {}}
     for change in changes or []:

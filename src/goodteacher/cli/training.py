@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def _override(values: dict[str, Any], changes: list[str] | None, **recipe: Any) -> None:
-    from goodteacher.study.spec import apply_override
+    from goodteacher.study.study_file import apply_override
 
     given = {key: value for key, value in recipe.items() if value is not None}
     if given:
@@ -104,9 +104,14 @@ def run(
     from goodteacher.api import run_study
     from goodteacher.study.spec import read_study
 
-    pairs = [("seeds", seeds), ("recipe.epochs", epochs), ("recipe.precision", precision), ("problem.root", root)]
-    given = [f"{key}={value}" for key, value in pairs if value is not None]
-    spec = read_study(study, (*given, *(changes or [])))
+    options: dict[tuple[str, ...], Any] = {
+        ("seeds",): seeds,
+        ("recipe", "epochs"): epochs,
+        ("recipe", "precision"): precision,
+        ("problem", "root"): None if root is None else str(root),
+    }
+    given = {keys: value for keys, value in options.items() if value is not None}
+    spec = read_study(study, tuple(changes or ()), given)
     if dry_run:
         _dry_run(spec, out, device, as_json)
     else:
@@ -123,7 +128,8 @@ def _dry_run(spec: Any, out: Path, device: str, as_json: bool) -> None:
 
     place, _ = begin(device, "local")
     problem, store, screen = load_problem(spec), Store(out), console()
-    plan = plan_study(spec, problem.facts, finished_teachers(spec, store))
+    spec, given = finished_teachers(spec, store)
+    plan = plan_study(spec, problem.facts, given)
     screen.print(problem.describe(), markup=False, highlight=False)
     for run_id, label in plan.names.items():
         state = "finished" if store.has(run_id) else "to train"
@@ -174,7 +180,7 @@ def teach(
     from goodteacher.study.spec import parse_study
     from goodteacher.study.store import Store
 
-    start = Path(source).name if source is not None and Store(out).has(Path(source).name) else None
+    start = Store(out).find(source) if source is not None else None
     if source is not None and start is None:
         _register(model, Path(source), data, root, out, device, as_json)
         return
@@ -191,7 +197,7 @@ def teach(
 
 def _arm(arm: dict[str, Any], procedures: list[str] | None) -> dict[str, Any]:
     """Return a teacher arm with the keys that --with gives it."""
-    from goodteacher.study.spec import apply_override
+    from goodteacher.study.study_file import apply_override
 
     for change in procedures or []:
         apply_override(arm, change, option="--with")
@@ -312,14 +318,15 @@ def _teachers(
 
     arms: dict[str, Any] = {}
     for i, text in enumerate(given):
-        is_run = store.has(Path(text).name)
+        found = None if text in MODELS else store.find(text)
+        is_run = found is not None
         if not is_run and text not in MODELS and ":" not in text:
             rule = f"must be a finished run in {store.root}, a model, or auto"
             raise ConfigError("--teacher", rule=rule, received=repr(text), remedy=suggest(text, [*MODELS, "auto"]))
         if is_run and objective is not None:
             raise ConfigError("--objective", rule="is for a teacher that is trained first", received=f"the run {text}")
         model = {"model": text, "objective": objective or "cross_entropy"}
-        arms[f"teacher{i + 1}"] = {"run": Path(text).name} if is_run else model
+        arms[f"teacher{i + 1}"] = {"run": found} if is_run else model
     if len(given) == 1:
         return {"teacher": _arm({**arms["teacher1"], "map": target_map}, procedures)}
     return {**arms, "teacher": _arm({"ensemble": {"of": list(arms)}, "map": target_map}, procedures)}

@@ -35,7 +35,7 @@ def mean_of(members: Tensor, weights: Tensor | None = None, *, space: Space = "p
         ``(N, C)`` logits whose softmax is q.
 
     Raises:
-        ShapeError: if there are no members, or not a weight a member.
+        ShapeError: if there are no members, or not one weight per member.
         ConfigError: for an unknown space.
 
     Example:
@@ -52,9 +52,9 @@ def mean_of(members: Tensor, weights: Tensor | None = None, *, space: Space = "p
     z = widen(members)
     w = z.new_full((len(z),), 1 / len(z)) if weights is None else weights.to(z)
     if w.shape != (len(z),):
-        raise ShapeError("weights", rule=f"must be one a member, ({len(z)},)", received=tuple(w.shape))
+        raise ShapeError("weights", rule=f"must be one per member, ({len(z)},)", received=tuple(w.shape))
     if space == "logits":
-        # Logits are defined up to a constant a row, which may differ between members: centred, their mean is not moved by it.
+        # Logits are defined up to one constant per row, which may differ between members: centred, their mean is not moved by it.
         centred = z - z.mean(dim=-1, keepdim=True)
         return (w[:, None, None] * centred).sum(dim=0)
     return log_probabilities((w[:, None, None] * log_soften(z).exp()).sum(dim=0))

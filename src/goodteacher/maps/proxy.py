@@ -104,13 +104,16 @@ def solve(log_p: Tensor, epsilon: Tensor, tolerance: float) -> tuple[Tensor, Ten
     of the others' sum: it decides that class's q, hence λ, hence the others.
     """
     p, reach = log_p.exp(), float((powers(epsilon) * epsilon.abs()).sum(dim=-1).max())
+    # Which class may exceed 1/2 is known beforehand: g falls in q, so the one with the largest p g(1/2) gets there first.
     half = torch.full_like(p, 0.5)
     first = (p * pull_at(half, half, epsilon)[0]).argmax(dim=1, keepdim=True)
     is_first = torch.zeros_like(p, dtype=torch.bool).scatter_(1, first, True)
     own = epsilon[first.squeeze(1)][:, None] if epsilon.dim() == 2 else epsilon
     p_first = p.gather(1, first)
+    # t = log(1 - q of the first class) rather than q itself: a teacher that is all but sure leaves no digits in 1 - q.
     t = log_p.masked_fill(is_first, -torch.inf).logsumexp(dim=1, keepdim=True)
     low, high = t - math.log(1 + 2 * reach), torch.full_like(t, math.log1p(-1e-9))
+    # Without perturbation q* = p, which is where the search begins; a bracket that is empty would bisect to nothing.
     t = t.minimum(high - 1e-9)
     u, before = torch.full_like(p, torch.nan), torch.full_like(t, torch.inf)
     for _ in range(STEPS):
@@ -120,18 +123,21 @@ def solve(log_p: Tensor, epsilon: Tensor, tolerance: float) -> tuple[Tensor, Ten
         ratio = ((p_first * pull).log() - log_p).masked_fill(is_first, math.log(2 + reach))
         u, steepness = _invert(ratio.exp(), epsilon, reach, u, tolerance)
         q = torch.where(is_first, 0.0, 1 / u)
+        # The others must add up to what the first class leaves over; in logarithms, so that a sum of 1e-30 counts as well.
         total = q.sum(dim=1, keepdim=True)
         error = total.log() - t
         is_done = error.abs() <= 10 * tolerance
         if bool(is_done.all()):
             break
         low, high = torch.where(error > 0, t, low), torch.where(error < 0, t, high)
+        # Newton's step where it stays in the bracket and halves the error, bisection elsewhere: g may be flat near q = 1.
         # d log Σq / d log λ, then d log λ / dt.
         answer = (q.square() * ratio.exp() / steepness).sum(dim=1, keepdim=True) / total
         answer = answer * rise / q_first.square() * t.exp() / pull
         step = t + error / (1 + answer)
         is_good = (step > low) & (step < high) & (error.abs() < 0.5 * before)
         t, before = torch.where(is_done, t, torch.where(is_good, step, (low + high) / 2)), error.abs()
+    # The first class is what the others leave, so that rows sum to 1 exactly as far as numbers go.
     log_q = torch.where(is_first, torch.log1p(-total.clamp_max(1 - 1e-9)), q.log())
     doubt = torch.where(is_first, total, 1 - q)
     q = log_q.exp()

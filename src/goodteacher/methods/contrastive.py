@@ -158,14 +158,17 @@ class CRD(nn.Module):
             generator: on the CPU, so that every device sees the same draw.
         """
         n, device = len(indices), indices.device
+        # One permutation for the batch and a random window of it for each example: distinct rows without N draws of M numbers.
         order = torch.randperm(self.examples, generator=generator).to(device)
         start = torch.randint(self.examples, (n, 1), generator=generator).to(device)
         candidates = order[(start + torch.arange(self.window, device=device)) % self.examples]
+        # The window is as long as the negatives and the largest class together, so that enough of other classes are in it.
         own = self.labels[indices]
         other = self.labels[candidates] != own[:, None]
         chosen = other & (other.cumsum(dim=1) <= self.negatives)
         if self.mode == "exact":
             return indices, candidates, chosen
+        # Rows sorted by class: a positive is a uniform place among the rows of the example's own class.
         place = (torch.rand(n, generator=generator).to(device) * self.counts[own]).long()
         first = self.counts.cumsum(dim=0)[own] - self.counts[own]
         return self.by_class[first + place.clamp_max(self.counts[own] - 1)], candidates, chosen
@@ -207,6 +210,7 @@ class CRD(nn.Module):
         scores = similarity.gather(1, torch.cat([positives[:, None], candidates], dim=1)).exp()
         positive, negative = scores[:, 0], torch.where(chosen, scores[:, 1:], torch.zeros_like(scores[:, 1:]))
         mean = (positive.sum() + negative.sum()).detach() / (len(anchor) * (1 + self.negatives))
+        # Z is estimated from the first batch and kept, as published; 0 says that there has been none.
         normaliser = torch.where(normaliser > 0, normaliser, mean * self.examples)
         noise = self.negatives / self.examples
         positive, negative = positive / normaliser, negative / normaliser

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,17 +60,25 @@ class Taps:
         return {tap: declared[tap] for tap in wanted}
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the network inside of the wrappers of `torch.compile`, DataParallel and DistributedDataParallel."""
-    while True:
-        if isinstance(model, nn.DataParallel | DistributedDataParallel):
-            model = model.module
-        elif isinstance(
-            inner := model._modules.get("_orig_mod"), nn.Module
-        ):  # the compiler's class takes a second to import
-            model = inner
-        else:
-            return model
+def unwrapped(model: nn.Module, *, keep: type[nn.Module] | tuple[()] = ()) -> nn.Module:
+    """Return the network inside of the wrappers of `torch.compile`, DataParallel and DistributedDataParallel.
+
+    Args:
+        model: in any number of wrappers.
+        keep: a class of wrappers to stop at.
+    """
+    while not isinstance(model, keep):
+        # The compiler's own class takes a second to import.
+        inner = model.module if isinstance(model, nn.DataParallel | DistributedDataParallel) else _compiled(model)
+        if inner is None:
+            break
+        model = inner
+    return model
+
+
+def _compiled(model: nn.Module) -> nn.Module | None:
+    """Return what `torch.compile` made a network of, or None where it is no such network."""
+    return model._modules.get("_orig_mod")
 
 
 def guess_taps(model: nn.Module) -> Taps:
@@ -101,6 +110,8 @@ class TappedModel:
     def __init__(self, model: nn.Module, taps: Taps | None = None) -> None:
         self.model = model
         self.inner = unwrapped(model)
+        # What is called where taps are wanted: a wrapper that averages gradients has to know of the step.
+        self._tapped = unwrapped(model, keep=DistributedDataParallel)
         self.taps = taps or guess_taps(model)
         self._compiled: tuple[frozenset[Tap], Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]] | None = None
         names = dict(self.inner.named_modules())
@@ -125,16 +136,12 @@ class TappedModel:
         read = {}
         handles = self._attach(by_tap, read)
         try:
-            with _plain_calls(self.inner):
-                logits = _logits(self._with_taps(inputs))
+            with _plain_calls(self._tapped):
+                logits = _logits(self._tapped(inputs))
         finally:
             for handle in handles:
                 handle.remove()
         return _output(logits, read, by_tap)
-
-    def _with_taps(self, inputs: Tensor) -> object:
-        """Run the network so that hooks on its modules are called: in its wrapper, if that only adds to what is inside."""
-        return self.model(inputs) if isinstance(self.model, DistributedDataParallel) else self.inner(inputs)
 
     def compile(self, wanted: frozenset[Tap], *args: Any, **options: Any) -> None:
         """Compile the network's call with some taps in it; other calls stay as they are.
@@ -174,17 +181,12 @@ def _hook(network: nn.Module, site: str, read: dict[str, Tensor]) -> RemovableHa
     return module.register_forward_hook(keep_output)
 
 
-@contextlib.contextmanager
-def _plain_calls(network: nn.Module) -> Iterator[None]:
-    """Set aside what `Module.compile` made of a network's modules: it was compiled without the hooks that are to be called."""
-    compiled = {module: module._compiled_call_impl for module in network.modules() if module._compiled_call_impl}
-    for module in compiled:
-        module._compiled_call_impl = None
-    try:
-        yield
-    finally:
-        for module, call in compiled.items():
-            module._compiled_call_impl = call
+def _plain_calls(model: nn.Module) -> AbstractContextManager[object]:
+    """Return the context in which what is compiled runs in its plain form: it was compiled without the hooks to be called."""
+    if not any(module._compiled_call_impl or _compiled(module) for module in model.modules()):
+        return contextlib.nullcontext()
+    plain: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+    return plain
 
 
 def _output(logits: Tensor, read: Mapping[str, Tensor], by_tap: Mapping[Tap, tuple[str, ...]]) -> Output:
@@ -254,18 +256,17 @@ def tap_shapes(
 
 
 @torch.no_grad()
-def describe_taps(model: nn.Module, input_shape: tuple[int, ...]) -> list[tuple[str, str, tuple[int, ...]]]:
+def describe_taps(model: nn.Module, inputs: Tensor) -> list[tuple[str, str, tuple[int, ...]]]:
     """Return (module name, class, output shape) of every module that answers a tensor, in order of execution.
 
     Args:
         model: any network.
-        input_shape: of one example.
+        inputs: ``(N, ...)`` an example batch.
 
     Returns:
         One row per module; what a user chooses tap names from.
     """
     rows: list[tuple[str, str, tuple[int, ...]]] = []
-    inputs = torch.zeros(2, *input_shape, device=next((p.device for p in model.parameters()), None))
     handles = [
         module.register_forward_hook(
             lambda m, _, out, name=name: (

@@ -9,9 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from goodteacher.data.problem import Problem, Split
-from goodteacher.models.resnet import CifarResNet
+from goodteacher.study.cost import time_model
 from goodteacher.study.machine import environment
-from goodteacher.train.precision import choose_precision
 
 OPTIONAL = ("torchvision", "timm", "transformers", "ray", "onnx")
 
@@ -27,9 +26,8 @@ def examine() -> dict[str, str]:
         except PackageNotFoundError:
             findings[name] = "not installed (optional)"
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    sample = torch.randn(64, 3, 32, 32, device=device)
-    precision, seconds = choose_precision(CifarResNet(10, depth=8).to(device), sample)
-    speeds = ", ".join(f"{name} {64 / s:.0f}/s" for name, s in seconds.items())
+    precision, seconds, examples = time_model({"resnet8": {}}, 10, (3, 32, 32), device)
+    speeds = ", ".join(f"{name} {examples / s:.0f}/s" for name, s in seconds.items())
     findings["resnet8, 32x32"] = f"{speeds}: precision auto takes {precision}"
     return findings
 

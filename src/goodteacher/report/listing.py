@@ -15,10 +15,10 @@ from goodteacher.data.sources import SOURCES
 from goodteacher.maps.table import MAPS
 from goodteacher.methods.table import METHODS, describe_needs
 from goodteacher.models.table import MODELS
-from goodteacher.models.taps import describe_taps, guess_taps
+from goodteacher.models.taps import guess_taps
 from goodteacher.objectives.table import OBJECTIVES
 from goodteacher.report.tables import Grid
-from goodteacher.study.build import draft, outline
+from goodteacher.study.build import modules_of, outline
 from goodteacher.study.run import Run
 from goodteacher.study.store import Store
 from goodteacher.study.trial import Trial
@@ -154,8 +154,7 @@ def _taps(model: str | None) -> Grid:
     if model is None:
         raise ConfigError("list taps", rule="needs a model", received="none", remedy="goodteacher list taps resnet20")
     shape = (30,) if model == "mlp" else (3, 32, 32)
-    network = draft({model: {}}, 10, shape).network
-    taps = guess_taps(network)
+    taps, modules = modules_of({model: {}}, 10, shape)
     places: dict[str, list[str]] = {}
     for i, site in enumerate(taps.stages):
         places.setdefault(site, []).append(f"stage {i + 1}")
@@ -167,8 +166,7 @@ def _taps(model: str | None) -> Grid:
         if place:
             places.setdefault(place, []).append(name)
     rows = tuple(
-        (name, kind, "x".join(map(str, size[1:])), ", ".join(places.get(name, [])))
-        for name, kind, size in describe_taps(network, shape)
+        (name, kind, "x".join(map(str, size[1:])), ", ".join(places.get(name, []))) for name, kind, size in modules
     )
     return Grid(
         f"Modules of {model} for inputs {shape}, in order of execution", ("module", "class", "output", "tap"), rows

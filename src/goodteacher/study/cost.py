@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
+from goodteacher.base.seeds import undisturbed
 from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
 from goodteacher.models.adapt import seen_by
-from goodteacher.study.build import build_network
+from goodteacher.study.build import Parts, build_network
 from goodteacher.study.planned import Plan
 from goodteacher.study.store import Store
 from goodteacher.study.trial import Trial
-from goodteacher.train.precision import choose_precision, step_seconds
+from goodteacher.train.precision import Precision, choose_precision, step_seconds
 from goodteacher.train.recipe import Recipe
 
 
@@ -52,7 +55,8 @@ def estimate_cost(plan: Plan, problem: Problem, store: Store, device: str = "cpu
         key = f"{spec.model} {recipe.batch_size} {recipe.precision}"
         if key not in timed:
             loader = Loader(problem, batch_size=recipe.batch_size, seed=0, augmentation=recipe.augment, device=device)
-            model = build_network(spec.model, problem.classes, spec.input_shape(plan.facts)).to(device)
+            with undisturbed():
+                model = build_network(spec.model, problem.classes, spec.input_shape(plan.facts)).to(device)
             sample = seen_by(loader.batch(0), spec.input_spec(plan.facts)).inputs
             precision = choose_precision(model, sample)[0] if recipe.precision == "auto" else recipe.precision
             parameters = sum(p.numel() for p in model.parameters())
@@ -77,6 +81,14 @@ def estimate_cost(plan: Plan, problem: Problem, store: Store, device: str = "cpu
         outputs = (len(problem.validation) + len(problem.test)) * problem.classes * 4
         size += 4 * parameters + outputs * (2 if spec.keep != "last" else 1)
     return Cost(left, len(plan.runs) - left, seconds + sum(taught.values()), size)
+
+
+def time_model(
+    model: Parts, classes: int, shape: tuple[int, ...], device: str, examples: int = 64
+) -> tuple[Precision, dict[str, float], int]:
+    """Return the precision that trains a model fastest on this machine, seconds per step in each, and the examples in a step."""
+    network = build_network(model, classes, shape).to(device)
+    return (*choose_precision(network, torch.zeros(examples, *shape, device=device)), examples)
 
 
 def memories(plan: Plan) -> dict[str, int]:

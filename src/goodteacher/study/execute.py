@@ -59,8 +59,10 @@ def ready_cohorts(plan: Plan, store: Store, waiting: set[str]) -> list[list[RunS
             steps[spec.training_id] = _checkpoint_step(store, spec)
         recipe = spec.recipe
         shared = (spec.seed, spec.initial_epochs, spec.fold, *(recipe[k] for k in SHARED))
+        # Interrupted trainings may stand at different steps: together they would need two batches at a time.
         key = (*shared, steps[spec.training_id])
         groups.setdefault(key, []).append(spec)
+    # A cohort is cut between trainings and never through one: its checkpoints come from one pass.
     cohorts = []
     for specs in groups.values():
         by_training: dict[str, list[RunSpec]] = {}
@@ -101,6 +103,7 @@ def execute(
     Returns:
         What was done.
     """
+    # Before anything trains: a study that is killed at once can still be read, resumed and reported.
     store.add_problem(problem, plan.facts)
     store.add_study(plan)
     summary = Summary(reused=[run for run in plan.runs if store.has(run)])
@@ -110,6 +113,7 @@ def execute(
     with open_engine(engine, workers, plan.facts, problem, store, device, tell) as cohorts:
         under_way: set[str] = set()
         ready: list[list[RunSpec]] = []
+        # Target maps are fitted on saved answers, so those of finished teachers must be there before a student starts.
         save_held_out(plan, problem, store, device)
         while True:
             # What has become ready is looked for after each outcome: a student may start while other teachers still train.

@@ -53,6 +53,7 @@ def plan_study(study: StudySpec, facts: Facts, finished: Mapping[str, Given] | N
     from goodteacher.study.trial import Trial
 
     planner = _Planner(study, facts, finished or {}, Trial(facts))
+    # Teachers first, whether or not a student asks for them: an arm is a result of its own.
     for name in study.teachers:
         for seed in study.seed_list:
             planner.teacher(name, seed)
@@ -74,9 +75,12 @@ class _Planner:
         self._losses: dict[str, tuple[Parts, float]] = {}
 
     def _add(self, run: RunSpec, name: str) -> str:
-        self.runs[run.id] = run
-        self.names.setdefault(run.id, name)
-        return run.id
+        run = self.trial.described(run)
+        # Two arms may describe the same run: it is trained once, and keeps the first name it was given.
+        made = run.id  # hashed at each call
+        self.runs[made] = run
+        self.names.setdefault(made, name)
+        return made
 
     def teacher(self, arm: str, seed: int) -> Teaching:
         """Return who teaches in an arm at a seed; what it needs is planned before it."""
@@ -86,6 +90,7 @@ class _Planner:
             circle = " -> ".join((*self._under_way[self._under_way.index(arm) :], arm))
             raise ConfigError("teachers", rule="may not need each other in a circle", received=circle)
         self._under_way.append(arm)
+        # Assistants, ensembles and starts refer to other arms in any order: each is planned when it is first asked for.
         spec = self.study.teachers[arm]
         teaching = self._trained(arm, spec, seed) if spec.model is not None else self._given(arm, spec, seed)
         self._under_way.pop()
@@ -137,6 +142,7 @@ class _Planner:
             kind, model, loss, gamma, recipe.model_dump(mode="json"), keeps[0], seed, self.facts.fingerprint,
             teaching, epochs, start, inputs=inputs.stored() if inputs else None,
         )  # fmt: skip
+        # From here on one description becomes several runs: by fold, by checkpoint, or one.
         if spec.cross_fit is not None:
             if teaching is not None and teaching.how in BY_EXAMPLE:
                 raise ConfigError(
@@ -241,6 +247,7 @@ class _Planner:
         for arm in arms:
             for seed in self.study.seed_list:
                 label = f"{name} < {arm}/{seed}" if arm else f"{name}/{seed}"
+                # What all stages on the way have in common; who teaches, how long and from where is each stage's own.
                 fixed = RunSpec(
                     "student", model, loss, gamma, recipe.model_dump(mode="json"), keep, seed, self.facts.fingerprint,
                     inputs=inputs.stored() if inputs else None,
@@ -270,6 +277,7 @@ class _Planner:
             taught = teaching and self._prepared(
                 needs.preparation, spec.preparation, own, fixed.seed, teaching, str(arm)
             )
+            # Only the last stage is the student: what comes before hands its last weights on, whatever rule is to be kept.
             last = stage == len(way) - 1
             stage_run = replace(
                 fixed,
@@ -289,6 +297,7 @@ class _Planner:
         where = f"students.{student}.route"
         if teaching.network is None or teaching.network not in self.runs:
             raise ConfigError(where, rule="needs a teacher of one network that this study trains", received=arm)
+        # Checkpoints of a training that is planned anyway: they cost disk and no time.
         whole = self.runs[teaching.network]
         last = int(whole.keep.removeprefix("epoch=")) if whole.keep.startswith("epoch=") else whole.recipe["epochs"]
         if isinstance(route, int):
@@ -321,6 +330,7 @@ class _Planner:
             own: dict[str, Any] = {"epochs": epochs, "schedule": "multistep", "milestones": milestones} | PLAIN
             if not milestones:
                 own |= {"schedule": "constant", "milestones": ()}
+            # Optimiser, batch and augmentation are the student's: what is prepared must see what it will be asked for.
             prepared = validate(Recipe, {**recipe.model_dump(), **own, **overrides}, "preparation")
             network = teaching.network
             model, _ = self._network(network)
@@ -328,6 +338,7 @@ class _Planner:
                 "preparation", model, {name: {}}, 0.0, prepared.model_dump(mode="json"), "last", seed,
                 self.facts.fingerprint, Teaching("network", (network,)), inputs=self._seen_by(network),
             )  # fmt: skip
+            # The prepared network takes the teacher's place: it answers what the teacher does, and more.
             teaching = replace(teaching, runs=(self._add(run, f"{name} of {arm}/{seed}"),))
         return teaching
 

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from goodteacher.base.errors import ConfigError, suggest
+from goodteacher.study.study_file import StudyFile
 from goodteacher.train.recipe import Keep, Recipe, Strict, validate
 
 Named = str | dict[str, dict[str, Any] | None]
 """A table key, a sum of keys (``crd + kd``), or a mapping from keys to their options."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_NAME = re.compile(r"[^\W_][\w.-]*")
+MOST_BYTES = 240  # of a name, which names a folder; file systems take 255
 
 
 def _plain_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError("must start with a letter or digit and hold only letters, digits, '_', '-' and '.'")
+    if len(name.encode()) > MOST_BYTES:
+        raise ValueError(f"may take at most {MOST_BYTES} bytes")
     return name
 
 
@@ -207,6 +210,7 @@ class StudySpec(Strict):
     students: dict[Name, StudentSpec] = Field(default_factory=dict)
     seeds: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=0)], ...] = 5
     notes: tuple[str, ...] = ()
+    _file: str = PrivateAttr("")
 
     @field_validator("problem", mode="before")
     @classmethod
@@ -238,6 +242,11 @@ class StudySpec(Strict):
                         f"teacher '{name}' names '{other}', which is no teacher here; {suggest(other, self.known_arms)}"
                     )
         return self
+
+    @property
+    def file(self) -> str:
+        """The study file it was read from, if it was."""
+        return self._file
 
     @property
     def known_arms(self) -> tuple[str, ...]:
@@ -280,61 +289,43 @@ def _checkpoint_epochs(arm: TeacherSpec, recipe: Recipe) -> range:
     return range(arm.checkpoints, last, arm.checkpoints)
 
 
-def parse_study(values: Mapping[str, Any], where: str = "study") -> StudySpec:
+def parse_study(values: Mapping[str, Any], where: str = "study", *, file: str = "") -> StudySpec:
     """Return a study from plain values.
+
+    Args:
+        values: as a study file holds them.
+        where: they stand, for messages.
+        file: they were read from, which may replace what it said before.
 
     Raises:
         ConfigError: on the first mistake, with the key and a suggestion.
     """
-    return validate(StudySpec, values, where)
+    study = validate(StudySpec, values, where)
+    study._file = file
+    return study
 
 
-def read_study(path: Path, overrides: tuple[str, ...] = ()) -> StudySpec:
+def read_study(
+    path: Path, overrides: Sequence[str] = (), given: Mapping[tuple[str, ...], Any] | None = None
+) -> StudySpec:
     """Read a study file.
 
     Args:
         path: of the YAML file; its stem is the study's name unless the file gives one.
         overrides: ``key.path=value`` changes, values in YAML.
+        given: values of other options, by the keys that lead to them; taken as they are, and overrides win.
 
     Returns:
         The study.
 
     Raises:
-        ConfigError: if the file is missing, is not YAML, or holds a mistake.
+        ConfigError: if the file is missing, is not YAML, or holds a mistake; with its line.
     """
+    file = StudyFile(path, overrides, given or {})
     try:
-        values = yaml.safe_load(path.read_text())
-    except (FileNotFoundError, IsADirectoryError):
-        raise ConfigError(f"study file {path}", rule="must exist", received="no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"a mistake in line {mark.line + 1}" if mark else "something else"
-        raise ConfigError(f"study file {path}", rule="must be YAML", received=line) from None
-    if not isinstance(values, dict):
-        raise ConfigError(
-            f"study file {path}",
-            rule="must hold keys such as problem, teachers, students",
-            received=type(values).__name__,
-        )
-    values.setdefault("name", re.sub(r"[^A-Za-z0-9_.-]", "-", path.stem))
-    for override in overrides:
-        apply_override(values, override)
-    return parse_study(values, "")
-
-
-def apply_override(values: dict[str, Any], override: str, option: str = "--set") -> None:
-    """Change one value of a nested mapping in place by ``key.path=value``."""
-    path, separator, text = override.partition("=")
-    if not separator or not path:
-        raise ConfigError(option, rule="must be KEY=VALUE", received=repr(override))
-    *parents, last = path.strip().split(".")
-    place = values
-    for key in parents:
-        child = place.setdefault(key, {})
-        if not isinstance(child, dict):
-            raise ConfigError(f"{option} {path}", rule=f"'{key}' must hold keys", received=repr(child))
-        place = child
-    place[last] = yaml.safe_load(text)
+        return parse_study(file.values, "", file=str(path.resolve()))
+    except ConfigError as error:
+        raise file.placed(error) from None
 
 
 def arm_recipe(study: StudySpec, overrides: Mapping[str, Any], where: str) -> Recipe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -12,13 +13,14 @@ from goodteacher.base.errors import ConfigError, suggest
 
 
 class Strict(BaseModel):
-    """A frozen model that refuses unknown keys."""
+    """A frozen model that refuses unknown keys, and numbers that are not finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 M = TypeVar("M", bound=Strict)
 
+TYPES = ("str", "int", "float", "bool", "constrained-int", "constrained-float")  # pydantic's names of them
 MOST_ECHOED = 100  # characters of a wrong value that a message repeats
 
 
@@ -40,22 +42,47 @@ def validate(kind: type[M], values: Mapping[str, Any], where: str) -> M:
         return kind.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
-        # Where a value may be of several types, pydantic names the type it tried last: no key of the user's.
-        path = ".".join(str(p) for p in (where, *first["loc"]) if str(p) and "[" not in str(p))
+        path = ".".join(str(p) for p in (where, *_own_keys(first["loc"], values)) if str(p))
         if first["type"] == "extra_forbidden":
             key = str(first["loc"][-1])
             known = _fields_at(kind, first["loc"][:-1])
-            raise ConfigError(
-                f"key '{path}'", rule="is not known", received=repr(key), remedy=suggest(key, known)
-            ) from None
+            unknown = ConfigError(f"key '{path}'", rule="is not known", received=repr(key), remedy=suggest(key, known))
+            unknown.at = first["loc"]
+            raise unknown from None
         said = first["msg"].removeprefix("Value error, ")
-        rule = said[:1].lower() + said[1:]
+        rule = re.sub(r" or instance of \w+", "", said[:1].lower() + said[1:])
         received = repr(first["input"])
         # What is missing was not received; the whole of what a user wrote, or as much, hides the rule that it broke.
         if first["type"] == "missing" or not first["loc"] or len(received) > MOST_ECHOED:
             received = ""
         what = f"key '{path}'" if path else kind.__name__.removesuffix("Spec").lower()
-        raise ConfigError(what, rule=rule, received=received or None) from None
+        remedy = _remedy(first["type"], first["input"])
+        wrong = ConfigError(what, rule=rule, received=received or None, remedy=remedy)
+        wrong.at = first["loc"]
+        raise wrong from None
+
+
+def _own_keys(loc: tuple[int | str, ...], values: object) -> list[int | str]:
+    """Return a place without what is no key of the user's: the type that pydantic tried last, where there may be several."""
+    keys = []
+    for part in loc:
+        inside = isinstance(values, Mapping) and part in values
+        if not inside and ("[" in str(part) or part in TYPES):
+            continue
+        keys.append(part)
+        values = values[part] if isinstance(values, Mapping) and inside else None
+    return keys
+
+
+def _remedy(kind: str, received: object) -> str:
+    """Return what to write in place of a value that a study file's reader took for something else than was meant."""
+    if received is None and kind != "missing":
+        return "give it a value, or leave the key out"
+    if received in ("None", "none", "nil"):
+        return "for none write null"
+    if kind == "string_type" and isinstance(received, bool | int | float):
+        return f'quote it: "{str(received).lower()}"'
+    return ""
 
 
 def _fields_at(kind: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:

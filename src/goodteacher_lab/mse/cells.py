@@ -108,7 +108,8 @@ def run_part(job: Job, whole: StudySpec, part: StudySpec, problem: Problem) -> t
     merged, add up.
     """
     store = Store(job.out)
-    plan = plan_study(whole, problem.facts, finished_teachers(whole, store))
+    whole, given = finished_teachers(whole, store)
+    plan = plan_study(whole, problem.facts, given)
     store.add_problem(problem, plan.facts)
     folder = store.add_study(plan)
     own = part if part == whole else part.model_copy(update={"name": f"{part.name}-part"})
