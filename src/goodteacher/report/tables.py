@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +14,8 @@ from goodteacher.base.stats import Estimate
 from goodteacher.diagnose.ranking import Ranked
 from goodteacher.diagnose.results import Results
 from goodteacher.diagnose.scorecard import QUANTITIES
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,22 @@ class Grid:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+
+
+def grid(title: str, rows: Iterable[T], columns: Mapping[str, Callable[[T], str]], note: str = "") -> Grid:
+    """Return rows as a table.
+
+    Args:
+        title: what it shows, with n.
+        rows: of any kind.
+        columns: heading to how a row is written in it.
+        note: what must be said below it.
+
+    Example:
+        >>> grid("Squares", [2, 3], {"x": str, "x²": lambda x: str(x * x)}).rows
+        (('2', '4'), ('3', '9'))
+    """
+    return Grid(title, tuple(columns), tuple(tuple(cell(row) for cell in columns.values()) for row in rows), note)
 
 
 def percent(estimate: Estimate | None, *, signed: bool = False) -> str:

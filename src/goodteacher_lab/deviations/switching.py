@@ -12,22 +12,23 @@ from goodteacher.base.stats import holm, mean_interval, paired_difference, t_tes
 from goodteacher.report.charts import channel, chart, free, lines, spec
 from goodteacher.report.tables import Grid, number, percent
 from goodteacher.study.run import Run
+from goodteacher_lab.claims import claim_of
 from goodteacher_lab.deviations.runs import (
+    EVERY,
     TAUGHT,
-    UNKNOWN,
     Compared,
-    Size,
     loaded,
     measured,
     problems_of,
     recipe_of,
-    size_of,
+    sized,
     train_students,
     train_teachers,
     written,
 )
 from goodteacher_lab.deviations.settings import departures_of
 from goodteacher_lab.job import Finding, Job
+from goodteacher_lab.sizes import Size
 
 SHARES = (0.25, 0.5, 0.75)
 # Loss before and after the switch.
@@ -80,15 +81,15 @@ def switching(job: Job) -> Finding:
     """Stop distillation early, or switch its loss on the way, in self-distillation of the large model."""
     grids, said, departures, data, points = [], [], [], {}, []
     for name in problems_of(job):
-        size = size_of(job, images=name == "images")
+        size = sized(job, images=name == "images")
         size = replace(size, epochs=max(2, size.epochs))  # one before the switch, one after
         words, problem = loaded(job, name, size)
         recipe = {**recipe_of(size), "schedule": "constant"}
         job.say(f"{name}: switches after epochs {switch_epochs(size.epochs)}, {size.seeds} seeds")
         title = f"switching-{name}"
-        teachers = train_teachers(job, title, words, problem, size, {"large": size.large})["large"]
+        teachers = train_teachers(job, title, words, problem, size, {"large": size.teacher})["large"]
         by_seed = [
-            train_students(job, title, words, problem, recipe, k, arms_of(size, size.large, teacher.id), {})
+            train_students(job, title, words, problem, recipe, k, arms_of(size, size.teacher, teacher.id), {})
             for k, teacher in enumerate(teachers)
         ]
         rows = measure(teachers, by_seed, Compared(problem, job))
@@ -97,18 +98,12 @@ def switching(job: Job) -> Finding:
         data[name] = rows
         departures += departures_of(problem, size)
         points += [{"problem": name, "arm": arm, **row} for arm, row in rows.items()]
+    claim = claim_of("deviations/switching")
     return Finding(
         "deviations/switching",
-        "Distilling first and then learning from labels, or stopping early, gives or keeps the gain of distillation: what helps "
-        "is its stronger bias early on, what hurts is too much of it.",
+        claim.text,
         " ".join(said),
-        (
-            *UNKNOWN,
-            "A switch is made of two runs: the second starts from the weights of the first, with its order of examples and its "
-            "momentum anew. The learning rate is constant before a switch and falls to zero as a cosine after it, also for the "
-            "arms that keep their loss; a stopped student is taken as it is, at the high rate.",
-            *dict.fromkeys(departures),
-        ),
+        (*EVERY, *claim.departures, *dict.fromkeys(departures)),
         tuple(grids),
         {"students by the epoch of the switch": _chart(points)},
         data,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 from goodteacher.base.seeds import derive
 from goodteacher.data.gaussian import gaussian_problem
 from goodteacher.data.problem import Problem, Split, SplitName
 from goodteacher.train.recipe import Recipe
 from goodteacher_lab.batched_mlp import StackLoss
-from goodteacher_lab.job import Budget, Finding, Job, Reproduction
+from goodteacher_lab.claims import claim_of
+from goodteacher_lab.job import Finding, Job
 from goodteacher_lab.mse.theorem_checks import (
     PAIR,
     SCORES,
@@ -27,6 +28,7 @@ from goodteacher_lab.mse.theorem_checks import (
     verdict_of,
 )
 from goodteacher_lab.mse.toy import networks, stack_of, train_stack
+from goodteacher_lab.sizes import Size, size_of
 from goodteacher_lab.stack import Stack, all_of
 
 OBJECTIVES: dict[str, StackLoss] = {"cross-entropy": "kl", "Brier": "brier_sum"}
@@ -34,24 +36,6 @@ WIDTHS = (16, 64, 256)
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 # The rate is higher than the toy's 5e-4, so that wide networks come to know their training labels by heart.
 RECIPE = Recipe(epochs=40, batch_size=32, lr=0.02, momentum=0.9, weight_decay=0.0, schedule="constant")
-
-
-@dataclass(frozen=True)
-class Size:
-    """What a budget buys: training examples, test examples, draws of the problem, networks of each kind, and epochs."""
-
-    train: tuple[int, ...]
-    test: int
-    problems: int
-    starts: int
-    epochs: int = 40
-
-
-SIZES: dict[Budget, Size] = {
-    "minutes": Size((500, 2000), 20_000, 5, 2),
-    "hours": Size((500, 2000, 10_000), 90_000, 10, 3),
-    "paper": Size((500, 5000, 20_000), 90_000, 20, 5, 100),
-}
 
 
 def stops_of(epochs: int) -> tuple[int, ...]:
@@ -94,34 +78,30 @@ def _means(gaps: Gaps) -> dict[str, tuple[float, float]]:
 
 def theorem(job: Job) -> Finding:
     """Check both identities on held-out examples, and show that they fail on the training examples."""
-    size = SIZES[job.budget]
-    size = replace(size, epochs=job.epochs or size.epochs, problems=job.seeds or size.problems)
+    size = size_of(job, "mse/theorem")
     size = replace(size, train=tuple(int(n) for n in job.choices.get("train", ())) or size.train)
     found = Found([], {})
     for examples in size.train:
-        for seed in range(size.problems):
+        for seed in range(size.seeds):
             problem = gaussian_problem(
                 train=examples, validation=1000, test=size.test, seed=derive(seed, "n", examples)
             )
             measure(problem, seed, size, job, found)
     held_out, pairs, training = found.of("test"), found.of("test", pairs=True), found.of("train")
     ranks = rank_correlations(found.cases)
+    claim = claim_of(
+        "mse/theorem", widths=len(WIDTHS), train=len(size.train), seeds=size.seeds, starts=size.starts, epochs=size.epochs,
+        test=size.test,
+    )  # fmt: skip
     return Finding(
         "mse/theorem",
-        "In the mean over held-out examples, the excess of the Brier score over that of the true label distribution p* is the "
-        "squared distance to p*, and the excess of the log loss is KL(p* || q); on training examples neither holds.",
+        claim.text,
         verdict_of(held_out, pairs, training, ranks),
+        claim.departures,
         (
-            "The theorem is an identity and has no experiment in the paper; networks, sizes and seeds are this library's. "
-            f"{len(WIDTHS)} widths, 2 objectives, {len(size.train)} training sizes, {size.problems} draws of the problem and "
-            f"{size.starts} networks of each kind, {size.epochs} epochs, {size.test} test examples a draw.",
-            "The learning rate is 0.02 and not the toy's 5e-4, so that training labels are fitted.",
-            "The numbers of the paper's example of two estimates cannot be read in the text at hand: the example is constructed.",
-        ),
-        (
-            check_grid("Held-out examples: excess score and distance to p*", held_out, size.problems),
-            pair_grid(pairs, size.problems),
-            check_grid("The networks' own training examples: the same", training, size.problems),
+            check_grid("Held-out examples: excess score and distance to p*", held_out, size.seeds),
+            pair_grid(pairs, size.seeds),
+            check_grid("The networks' own training examples: the same", training, size.seeds),
             rank_grid(ranks),
             example_grid(),
         ),
@@ -134,13 +114,3 @@ def theorem(job: Job) -> Finding:
             "cases": [asdict(c) for c in found.cases],
         },
     )  # fmt: skip
-
-
-ROWS: dict[str, Reproduction] = {
-    "mse/theorem": Reproduction(
-        theorem,
-        "Hamidi et al. (ECCV 2024), theorem 4.1",
-        {"minutes": "1 minute", "hours": "15 minutes", "paper": "3 hours"},
-        {"train": tuple(str(n) for n in sorted({n for size in SIZES.values() for n in size.train}))},
-    ),
-}

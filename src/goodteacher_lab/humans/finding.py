@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,37 +13,16 @@ from goodteacher.base.errors import ConfigError
 from goodteacher.base.stats import Estimate, rank_correlation, resamples, spearman
 from goodteacher.diagnose.results import Results
 from goodteacher.report.charts import chart, free, points, spec
-from goodteacher.report.tables import Grid, percent
-from goodteacher.study.spec import StudySpec, parse_study
+from goodteacher.report.tables import Grid, grid, percent
 from goodteacher_lab import reading
+from goodteacher_lab.claims import claim_of
 from goodteacher_lab.humans import networks
-from goodteacher_lab.job import Budget, Finding, Job, Reproduction
+from goodteacher_lab.humans.study import people_study
+from goodteacher_lab.job import Finding, Job
+from goodteacher_lab.sizes import size_of
 
 PARTS = ("published", "teachers")
-OBJECTIVES = ("cross_entropy", "brier", "label_smoothing", "soteacher")
-MAPS: dict[str, Any] = {"raw": None, "calibrated": "temperature", "T4": {"temperature": {"value": 4.0}}}
 NEARNESS = {"mse": "MSE to people", "kl": "KL to people", "brier": "Brier to labels", "nll": "NLL to labels"}
-
-
-@dataclass(frozen=True)
-class Size:
-    """What a budget buys: models, epochs, checkpoints that teach, seeds, and training pictures a class."""
-
-    teacher: str
-    student: str
-    epochs: int
-    points: int
-    seeds: int
-    per_class: int | None = None
-
-
-SIZES: dict[Budget, Size] = {
-    "minutes": Size("resnet8", "resnet8", 6, 3, 2, 100),
-    "hours": Size("resnet14", "resnet8", 40, 5, 3, 700),
-    "paper": Size("resnet56", "resnet20", 240, 8, 5),
-}
-# The student learns from the mapped answers as they are, without the label.
-TAUGHT: dict[str, Any] = {"kd": {"alpha": 1.0, "gamma": 0.0, "temperature": 1.0}}
 
 
 @dataclass(frozen=True)
@@ -55,24 +34,6 @@ class Part:
     grids: tuple[Grid, ...]
     charts: Mapping[str, str]
     data: Mapping[str, Any]
-
-
-def people_study(size: Size, words: Mapping[str, Any], job: Job) -> StudySpec:
-    """Return the study: objectives, each stopped at several epochs, each under every map, all teaching one student."""
-    epochs = job.epochs or size.epochs
-    arms = {
-        f"{objective}-{title}": {
-            "model": size.teacher, "objective": objective, "map": spec, "checkpoints": max(1, epochs // size.points)
-        }
-        for objective in OBJECTIVES
-        for title, spec in MAPS.items()
-    }  # fmt: skip
-    # At a constant rate a stopped teacher is one of a shorter training, not one cut at a high rate.
-    recipe = {"epochs": epochs, "batch_size": 64, "lr": 0.05, "schedule": "constant", "evaluate_every": epochs}
-    return parse_study({
-        "name": "humans", "problem": dict(words), "recipe": recipe, "teachers": arms,
-        "students": {"taught": {"model": size.student, "method": TAUGHT}}, "seeds": job.seeds or size.seeds,
-    })  # fmt: skip
 
 
 def arm_table(results: Results, epochs: int) -> pd.DataFrame:
@@ -138,39 +99,39 @@ def advantage(frame: pd.DataFrame, a: str, b: str) -> Estimate:
 def factor_grid(frame: pd.DataFrame) -> Grid:
     """Return each objective, stopping epoch and map, averaged over the other two."""
     shown = [q for q in NEARNESS if q in frame]
-    rows = []
+    levels = []
     for factor in ("objective", "epoch", "map"):
         for level, part in frame.groupby(factor, sort=False):
             means = part.groupby("seed")[[*shown, "student"]].mean()
-            by_seed = {q: {int(seed): float(v) for seed, v in enumerate(means[q])} for q in means}
-            cells = [reading.decimal(by_seed[q], 4) for q in shown]
-            rows.append((factor, str(level), *cells, percent(reading.spread(by_seed["student"])), str(len(means))))
-    columns = ("what varies", "level", *(NEARNESS[q] for q in shown), "student accuracy %", "n")
+            levels.append((factor, str(level), {str(q): dict(enumerate(map(float, means[q]))) for q in means}))
+    columns: dict[str, Callable[[tuple[str, str, dict[str, dict[int, float]]]], str]] = {
+        "what varies": lambda row: row[0],
+        "level": lambda row: row[1],
+        **{NEARNESS[q]: lambda row, q=q: reading.decimal(row[2][q], 4) for q in shown},  # type: ignore[misc]
+        "student accuracy %": lambda row: percent(reading.spread(row[2]["student"])),
+        "n": lambda row: str(len(row[2]["student"])),
+    }
     note = (
         "Means over all teachers of that level, on test; ± half a 95% t interval over seeds. MSE without the votes' own scatter. "
         "raw: as trained; calibrated: at the temperature of least Brier score on validation; T4: at T = 4."
     )
-    return Grid("Which objective, stopping time and map come nearest to people", columns, tuple(rows), note)
+    return grid("Which objective, stopping time and map come nearest to people", levels, columns, note)
 
 
 def nearest_grid(frame: pd.DataFrame, most: int = 10) -> Grid:
     """Return the teacher arms nearest to people, with their places by labels."""
     means = frame.drop(columns=["objective", "map"]).groupby("arm", sort=False).mean()
     means["place"] = means["brier"].rank()
-    rows = [
-        (
-            str(arm),
-            f"{m['mse']:.4f}",
-            f"{m['kl']:.4f}",
-            f"{m['brier']:.4f}",
-            f"{m['place']:.0f}",
-            f"{100 * m['student']:.2f}",
-        )
-        for arm, m in means.sort_values("mse").head(most).iterrows()
-    ]
+    columns: dict[str, Callable[[tuple[Any, pd.Series]], str]] = {
+        "teacher": lambda row: str(row[0]),
+        "MSE to people": lambda row: f"{row[1]['mse']:.4f}",
+        "KL to people": lambda row: f"{row[1]['kl']:.4f}",
+        "Brier to labels": lambda row: f"{row[1]['brier']:.4f}",
+        "place by Brier": lambda row: f"{row[1]['place']:.0f}",
+        "student accuracy %": lambda row: f"{100 * row[1]['student']:.2f}",
+    }
     title = f"The teachers nearest to people, of {len(means)} (n = {frame['seed'].nunique()} seeds)"
-    columns = ("teacher", "MSE to people", "KL to people", "Brier to labels", "place by Brier", "student accuracy %")
-    return Grid(title, columns, tuple(rows), "Means over seeds, on test.")
+    return grid(title, means.sort_values("mse").head(most).iterrows(), columns, "Means over seeds, on test.")
 
 
 def teacher_chart(frame: pd.DataFrame) -> str:
@@ -190,12 +151,12 @@ def teacher_part(job: Job) -> Part:
     """
     if job.images is None:
         raise ConfigError("--images", rule="must say where pictures with votes are", received="nothing")
-    size = SIZES[job.budget]
+    size = size_of(job, "humans")
     words, problem = reading.problem_of(job, size.per_class)
     votes = problem.test.votes
     if votes is None or float(votes.sum(dim=1).min()) < 2:
         raise ConfigError("--images", rule="must have two votes or more for each test picture", received=job.images)
-    study = people_study(size, words, job)
+    study = people_study(size, words)
     job.say(f"humans: {len(study.known_arms)} teachers, {len(study.seed_list)} seeds")
     frame = arm_table(job.run(study, problem), study.recipe.epochs)
     found = predicts(frame)
@@ -304,21 +265,10 @@ def humans(job: Job) -> Finding:
         )
     return Finding(
         "humans",
-        "A network's score on held-out labels orders networks as their distance to the label distributions of people does, and "
-        "teachers nearer to people make better students.",
+        claim_of("humans").text,
         " ".join(part.verdict for part in parts),
         (*left_out, *(line for part in parts for line in part.said)),
         tuple(grid for part in parts for grid in part.grids),
         {name: chart for part in parts for name, chart in part.charts.items()},
         {key: value for part in parts for key, value in part.data.items()},
     )
-
-
-ROWS: dict[str, Reproduction] = {
-    "humans": Reproduction(
-        humans,
-        "Peterson et al. (2019), CIFAR-10H; Dong, Liu & Shang (2024) and Hamidi et al. (2024) for what it is held against",
-        {"minutes": "1 minute, 10 with --images", "hours": "8 hours", "paper": "weeks; a GPU"},
-        {"part": PARTS},
-    ),
-}
