@@ -11,30 +11,19 @@ import argparse
 import json
 from pathlib import Path
 
-import torch
-from goodteacher.study.assemble import loss_from_parts
-
-from goodteacher.base.types import Setting
 from goodteacher.data.facts import Facts
 from goodteacher.diagnose.results import Results
-from goodteacher.models.table import build_model
-from goodteacher.models.taps import tap_shapes
+from goodteacher.study.build import build_loss, build_network, measure, setting_of
 from goodteacher.study.runspec import RunSpec
 
 
 def helper_bytes(spec: RunSpec, facts: Facts, teacher: str) -> int:
     """Return the bytes of what a method trains or remembers beside the student."""
-    sample = torch.zeros(2, *facts.input_shape)
-    ((student, options),) = spec.model.items()
-    networks = [
-        build_model(name, classes=facts.classes, input_shape=facts.input_shape, **given)
-        for name, given in ((student, options), (teacher, {}))
-    ]
-    shapes = [tap_shapes(network, sample)[1] for network in networks]
-    setting = Setting(facts.classes, facts.examples, shapes[0], shapes[1], networks[0], networks[1])
-    loss = loss_from_parts("student", spec.loss, spec.gamma, setting)
-    if not isinstance(loss, torch.nn.Module):
-        return 0
+    shape = facts.input_shape
+    own, other = (measure(build_network(model, facts.classes, shape), shape) for model in (spec.model, {teacher: {}}))
+    setting = setting_of(own, other, classes=facts.classes, examples=facts.examples)
+    loss = build_loss("student", spec.loss, spec.gamma, setting)
+    networks = (own.network, other.network)
     outside = {id(t) for network in networks for t in (*network.parameters(), *network.buffers())}
     return sum(t.numel() * t.element_size() for t in (*loss.parameters(), *loss.buffers()) if id(t) not in outside)
 

@@ -13,16 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from goodteacher.study.canonical import student_setting
 
 from goodteacher.base.compose import build_parts, join, parse
 from goodteacher.base.seeds import seeded
-from goodteacher.base.types import Progress, Setting
+from goodteacher.base.types import Progress
 from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
-from goodteacher.models.table import build_model
-from goodteacher.models.taps import tap_shapes
 from goodteacher.objectives.table import OBJECTIVES
+from goodteacher.study.build import build_network, measure, setting_of, student_in
 from goodteacher.study.machine import environment
 from goodteacher.train.learner import Learner
 from goodteacher.train.recipe import Recipe
@@ -49,12 +47,13 @@ def learner_of(objective: str, recipe: Recipe, model: str, problem: Problem) -> 
     """Return a fresh network with an objective, ready to step."""
     loader = Loader(problem, batch_size=BATCH, seed=0, mixup=recipe.mixup, cutmix=recipe.cutmix)
     with seeded(0, "init"):
-        network = build_model(model, classes=problem.classes, input_shape=problem.input_shape)
+        network = build_network({model: {}}, problem.classes, problem.input_shape)
     spec = f"cross_entropy + {objective}" if objective in TERMS else objective
     parts = parse({"sftn": {"student": model}} if objective == "sftn" else spec, OBJECTIVES, "objective")
-    setting = Setting(
-        problem.classes, len(problem.train), network_shapes=tap_shapes(network, loader.batch(0).inputs[:2])[1],
-        network=network, labels=problem.train.labels, **student_setting(parts, problem.classes, problem.input_shape),
+    shape, classes = problem.input_shape, problem.classes
+    setting = setting_of(
+        measure(network, shape), None, classes=classes, examples=len(problem.train), labels=problem.train.labels,
+        student=student_in(parts, lambda student: measure(build_network(student, classes, shape), shape)),
     )  # fmt: skip
     losses = build_parts(parts, OBJECTIVES, setting)
     for part in losses:

@@ -17,7 +17,7 @@ STUDENT = {"mlp": {"widths": [4]}}
 STUDY = {
     "name": "small",
     "problem": "digits",
-    "recipe": {"epochs": 6, "batch_size": 64, "lr": 0.1},
+    "recipe": {"epochs": 3, "batch_size": 64, "lr": 0.1},
     "students": {"kd": {"model": STUDENT}},
     "seeds": 2,
 }
@@ -42,7 +42,7 @@ def chosen(tmp_path_factory):
 
 def test_checkpoints_are_candidates_and_the_pick_is_the_best_of_them(chosen):
     choice, _, _ = chosen
-    assert len(choice.ranked) == 12 and choice.ranked[0].name == choice.arm
+    assert len(choice.ranked) == 6 and choice.ranked[0].name == choice.arm
     assert 0 < choice.sure <= 1 and set(choice.maps) == set(MAPS_TRIED)
     assert choice.maps[choice.map] == min(choice.maps.values())
 
@@ -54,8 +54,8 @@ def test_the_student_learns_from_the_pick_and_the_page_says_what_was_tried(chose
     assert set(picked.runs) <= set(finished.summary.reused) and list(picked.target_map) == [choice.map]
     page = (finished.folder / "report.html").read_text()
     assert (
-        "picked before any student: 12 candidates from 2 trainings" in page
-        and "Distilling from all 12 candidates" in page
+        "picked before any student: 6 candidates from 2 trainings" in page
+        and "Distilling from all 6 candidates" in page
     )
 
 

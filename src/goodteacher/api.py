@@ -25,6 +25,7 @@ from goodteacher.study.execute import Summary, execute
 from goodteacher.study.plan import plan_study
 from goodteacher.study.planned import Given, Plan
 from goodteacher.study.run import Run
+from goodteacher.study.seen import seen_notes
 from goodteacher.study.spec import Named, StudySpec, parse_study
 from goodteacher.study.store import Store
 
@@ -65,16 +66,21 @@ def load_problem(study: StudySpec) -> Problem:
     return load(options.pop("name"), **options)
 
 
-def finished_teachers(study: StudySpec, store: Store) -> dict[str, Given]:
-    """Return the finished runs that a study names as teachers, by id.
+def finished_teachers(study: StudySpec, store: Store) -> tuple[StudySpec, dict[str, Given]]:
+    """Return a study that names finished runs by their whole ids, and those runs.
 
     Raises:
         StoreError: if one is not finished.
     """
-    named = [arm.run for arm in study.teachers.values() if arm.run is not None]
-    named += [arm.start for arm in study.teachers.values() if arm.start is not None and arm.start not in study.teachers]
-    runs = {run: store.run(run) for run in named}
-    return {run: Given(found.spec, found.facts) for run, found in runs.items()}
+    arms, given = {}, {}
+    for name, arm in study.teachers.items():
+        full: dict[str, Any] = {}
+        for key, run in (("run", arm.run), ("start", arm.start)):
+            if run is not None and (key == "run" or run not in study.teachers):
+                found = store.run(run)
+                full[key], given[found.id] = found.id, Given(found.spec, found.facts)
+        arms[name] = arm.model_copy(update=full)
+    return study.model_copy(update={"teachers": arms}), given
 
 
 def run_study(
@@ -111,7 +117,10 @@ def run_study(
     spec = study if isinstance(study, StudySpec) else parse_study(study)
     data = problem if problem is not None else load_problem(spec)
     store = Store(out)
-    plan = plan_study(spec, data.facts, finished_teachers(spec, store))
+    spec, given = finished_teachers(spec, store)
+    # Said in the study itself, so that whoever reads its page without the data is told as well.
+    said = seen_notes([store.run(run) for run in given], data)
+    plan = plan_study(spec.model_copy(update={"notes": (*spec.notes, *said)}), data.facts, given)
     place = pick_device(device)
     silent = console is None if quiet is None else quiet
     with shown(console or Console(stderr=True), quiet=silent) as tell:

@@ -1,12 +1,23 @@
-"""Every finding that a test makes must have figures that can be drawn; coloured pictures that several recipes read."""
+"""Every finding that a test makes must have figures that can be drawn; coloured pictures that several studies read."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 import vl_convert
 
 from goodteacher_lab.finding import Finding
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what lies in this folder."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.lab)
 
 
 @pytest.fixture(autouse=True)

@@ -50,7 +50,7 @@ def test_differences_are_paired_by_common_seeds_and_corrected_together():
     assert reading.difference_grid("d", [one, two]).rows[0][:2] == ("a - b", "+11.67 ± 18.97")
 
 
-def test_pictures_come_from_the_order_with_as_many_a_class_as_there_are(tmp_path):
+def test_pictures_come_from_the_job_with_as_many_a_class_as_there_are(tmp_path):
     rng = np.random.default_rng(0)
     arrays = {"x_train": rng.integers(0, 256, (60, 8, 8, 1), dtype=np.uint8), "y_train": np.arange(60) % 3}
     arrays |= {"x_test": arrays["x_train"][:12], "y_test": arrays["y_train"][:12]}

@@ -176,7 +176,7 @@ def test_what_is_trained_is_what_was_named(imported):
     run = Store(imported / "out").run(longer.id)
     problem = gaussian_problem(train=60, validation=30, test=30)
     mean, deviation = problem.statistics or (0.0, 1.0)
-    torch.testing.assert_close(run.model((problem.test.inputs - mean) / deviation), run.outputs("test"))
+    torch.testing.assert_close(run.model((problem.test.inputs.tensor - mean) / deviation), run.outputs("test"))
 
 
 ODD = """

@@ -17,6 +17,7 @@ from goodteacher.base.errors import StoreError
 from goodteacher.data.digits import digits_problem
 from goodteacher.study import cohort
 from goodteacher.study.store import Store
+from goodteacher.train.checkpoint import load_checkpoint
 
 STUDY = {
     "name": "tiny",
@@ -108,53 +109,78 @@ def test_a_failed_run_fails_its_students_and_nobody_else(problem, tmp_path):
 
 
 SCRIPT = """
-    import sys
+    import sys, time
+    from pathlib import Path
     import goodteacher.train.loop as loop
-    loop.CHECKPOINT_SECONDS = 0.0
     from goodteacher.api import run_study
     from goodteacher.data.digits import digits_problem
+
+    loop.CHECKPOINT_SECONDS = 0.0
+    step = loop.Learner.train_step
+
+    def stuck(self, *given):
+        if self.step == {at}:
+            Path({hangs!r}).touch()
+            time.sleep(100_000)
+        step(self, *given)
+
+    loop.Learner.train_step = stuck  # in worker processes too: they import this file
     if __name__ == "__main__":
-        study = {study!r}
-        run_study(study, digits_problem(), out=sys.argv[1], engine=sys.argv[2], quiet=True)
+        run_study({study!r}, digits_problem(), out={out!r}, engine=sys.argv[1], quiet=True)
 """
+
+
+def wait_for(happened, process=None):
+    """Wait as long as it takes: how long that is depends on the machine."""
+    while not happened():
+        assert process is None or process.poll() is None, "the process ended before it was to be killed"
+        time.sleep(0.01)
+
+
+def is_free(store, trainings):
+    try:
+        with store.claim(trainings):
+            return True
+    except StoreError:
+        return False
 
 
 @pytest.mark.parametrize("engine", ["local", "processes"])
 def test_killed_in_the_middle_it_resumes_to_the_same_weights(problem, tmp_path, engine):
-    study = {**STUDY, "recipe": {**STUDY["recipe"], "epochs": 12}}
-    script = tmp_path / "go.py"
-    script.write_text(textwrap.dedent(SCRIPT).format(study=study))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, str(script), str(tmp_path / "killed"), engine], env=environment)
-    deadline = time.monotonic() + 120
-    while not list((tmp_path / "killed" / "training").glob("*/checkpoint.pt")) and time.monotonic() < deadline:
-        time.sleep(0.005)
+    script, hangs, store = tmp_path / "go.py", tmp_path / "hangs", Store(tmp_path / "killed")
+    text = textwrap.dedent(SCRIPT).format(study=STUDY, out=str(store.root), hangs=str(hangs), at=21)
+    script.write_text(text)
+    process = subprocess.Popen([sys.executable, str(script), engine], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    wait_for(hangs.exists, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    checkpoints = list((tmp_path / "killed" / "training").glob("*/checkpoint.pt"))
-    assert checkpoints, "it was to be killed while training"
-    time.sleep(2.5)  # worker processes notice within a second that nobody waits for them
-    done = subprocess.run([sys.executable, str(script), str(tmp_path / "killed"), engine], env=environment, check=True)
-    assert done.returncode == 0
-    whole = run_study(study, problem, out=tmp_path / "whole", quiet=True)
-    assert same_weights(Store(tmp_path / "killed"), Store(tmp_path / "whole"), whole.plan.runs)
+    states = [load_checkpoint(path) for path in (store.root / "training").glob("*/checkpoint.pt")]
+    assert 21 in [state["step"] for state in states] and store.runs() == []
+    # Worker processes notice by themselves that nobody waits for them, and let go.
+    wait_for(lambda: is_free(store, [folder.name for folder in (store.root / "training").iterdir()]))
+    again = run_study(STUDY, problem, out=store.root, engine=engine, quiet=True)
+    assert len(again.summary.finished) == 10
+    whole = run_study(STUDY, problem, out=tmp_path / "whole", quiet=True)
+    assert same_weights(store, Store(tmp_path / "whole"), whole.plan.runs)
 
 
 def test_an_interrupt_from_the_keyboard_keeps_checkpoints(problem, tmp_path, monkeypatch):
     original = cohort.fit
 
-    def interrupted(*args, **options):
-        for tick in original(*args, **options):
-            if tick.step == 5:
+    def interrupted(*args, tell, **options):
+        def telling(event):
+            tell(event)
+            if event.kind == "step" and event.done == 5:
                 signal.raise_signal(signal.SIGINT)
-            yield tick
-        return []
+
+        return original(*args, tell=telling, **options)
 
     monkeypatch.setattr(cohort, "fit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_study(STUDY, problem, out=tmp_path, quiet=True)
     monkeypatch.setattr(cohort, "fit", original)
-    assert len(list((tmp_path / "training").glob("*/checkpoint.pt"))) > 0
+    states = [load_checkpoint(path) for path in (tmp_path / "training").glob("*/checkpoint.pt")]
+    assert states and {state["step"] for state in states} == {5}
     finished = run_study(STUDY, problem, out=tmp_path, quiet=True)
     whole = run_study(STUDY, problem, out=tmp_path / "whole", quiet=True)
     assert same_weights(Store(tmp_path), Store(tmp_path / "whole"), whole.plan.runs)

@@ -92,16 +92,16 @@ def test_an_interrupted_method_resumes_to_the_same_weights(problem, tmp_path, mo
     parts = {p.strip(): OPTIONS.get(p.strip(), {}) for p in method.split("+")}
     study["students"] = {"s": {"model": "resnet8", "method": parts}}
     original = cohort.fit
-    halt = {"at": 3}
 
-    def halting(learners, *args, **options):
-        for tick in original(learners, *args, **options):
-            yield tick
-            if tick.step == halt["at"] and any("s < t" in x.name for x in learners):
+    def halting(learners, *args, tell, **options):
+        def telling(event):
+            tell(event)
+            if event.kind == "step" and event.done == 3 and any("s < t" in x.name for x in learners):
                 for learner in learners:
                     learner.save()
                 raise KeyboardInterrupt
-        return [x for x in learners if x.name not in tick.failures]
+
+        return original(learners, *args, tell=telling, **options)
 
     whole = run_study(study, problem, out=tmp_path / "whole", quiet=True, page=False)
     monkeypatch.setattr(cohort, "fit", halting)

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -87,15 +85,9 @@ def test_unfinished_runs_of_an_earlier_plan_are_left_out(tmp_path, digits_study)
 def test_a_plan_of_another_format_is_refused(tmp_path, digits_study):
     study = earlier(tmp_path / "store", digits_study)
     (study / "plan.json").write_text(json.dumps({"format": 1}))
-    with pytest.raises(StoreError, match="must have format 2, got 1"):
+    with pytest.raises(StoreError, match="must have format 2 or 3, got 1"):
         load_study(study)
 
 
 def test_cells_have_names():
     assert Cell("kd", "plain", 3, "x").name == "kd < plain/3" and Cell("alone", None, 0, "x").name == "alone/0"
-
-
-def test_reading_a_plan_imports_no_torch():
-    code = "import sys, goodteacher.study.planned; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"

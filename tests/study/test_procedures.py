@@ -13,13 +13,14 @@ from goodteacher.api import run_study
 from goodteacher.base.errors import ConfigError
 from goodteacher.base.types import Batch
 from goodteacher.data.digits import digits_problem
+from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
-from goodteacher.study import assemble as assembly
-from goodteacher.study import outputs as evidence
+from goodteacher.study import outputs, teacher_source
 from goodteacher.study.answers import Answers
 from goodteacher.study.plan import plan_study
 from goodteacher.study.spec import parse_study
 from goodteacher.study.store import Store
+from goodteacher.study.teacher_source import TeacherSource
 from goodteacher.train import loop
 
 MLP = {"mlp": {"widths": [16]}}
@@ -47,11 +48,11 @@ def planned(problem, teachers, students=STUDENT, **recipe):
 def teacher_of(finished, arm, problem, seed=0):
     teaching = finished.plan.teachers[arm, seed]
     store = Store(finished.folder.parent.parent)
-    return assembly.frozen_teacher(teaching, problem, store, "cpu", {})
+    return TeacherSource(problem, finished.plan.facts.fingerprint, store, torch.device("cpu")).teacher(teaching)
 
 
 def batch_of(problem, rows=slice(0, 50)):
-    loader = assembly.Loader(problem, batch_size=len(problem.train), seed=0, augmentation="none")
+    loader = Loader(problem, batch_size=len(problem.train), seed=0, augmentation="none")
     whole = loader.batch(0)
     order = whole.indices.argsort()
     return Batch(whole.inputs[order][rows], whole.labels[order][rows], whole.indices[order][rows])
@@ -114,7 +115,8 @@ def test_an_ensemble_teaches_the_mean_of_its_members(finished, problem):
         for arm in ("plain", "ema", "ensemble")
     ]
     torch.testing.assert_close(p[2], (p[0] + p[1]) / 2)
-    answers = Answers(finished.plan.teachers["ensemble", 0], finished.results.store, finished.results.targets)
+    teaching, results = finished.plan.teachers["ensemble", 0], finished.results
+    answers = Answers(teaching, results.store, results.targets, problem.fingerprint)
     members = [finished.results.teacher_logits(arm, 0, "test").softmax(-1) for arm in ("plain", "ema")]
     torch.testing.assert_close(answers.mapped("test").softmax(-1), sum(members) / 2)
 
@@ -176,7 +178,7 @@ def test_label_mixing_is_for_training_examples_alone(finished, problem):
 def dealt(monkeypatch):
     """Make the deal independent of labels, so that a test may change labels and keep the folds."""
     deal = lambda labels, k, seed: torch.arange(len(labels)) % k  # noqa: E731
-    for module in (folds, assembly, evidence):
+    for module in (folds, teacher_source, outputs):
         monkeypatch.setattr(module, "assign_folds", deal)
 
 
@@ -205,7 +207,7 @@ def test_cross_fitting_leaks_no_label(problem, tmp_path, monkeypatch):
 
 def test_out_of_fold_scores_are_of_the_examples_each_network_did_not_see(finished, problem):
     answers = finished.results.answers["cross_fit", 0]
-    logits, labels = evidence.out_of_fold(answers)
+    logits, labels = outputs.out_of_fold(answers)
     assert labels.equal(problem.train.labels)
     taught = teacher_of(finished, "cross_fit", problem)(batch_of(problem, slice(None)), frozenset()).logits
     torch.testing.assert_close(taught, logits)

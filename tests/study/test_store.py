@@ -30,7 +30,7 @@ def store(tmp_path_factory):
 def test_a_run_holds_what_it_must(store):
     (run, _) = (store.run(p.name) for p in store.runs())
     names = {str(p.relative_to(run.path)) for p in run.path.rglob("*") if p.is_file()}
-    outputs = {"outputs/kept.safetensors", "outputs/probes.safetensors"}
+    outputs = {"outputs/check.safetensors", "outputs/kept.safetensors", "outputs/probes.safetensors"}
     assert names == {"spec.json", "result.json", "records.jsonl", "model.safetensors", *outputs}
     assert run.outputs("validation").shape == (250, 10) and run.outputs("test").shape == (539, 10)
     assert {"torch", "commit", "processor", "cores"} <= set(run.result.environment)
@@ -58,7 +58,7 @@ def test_a_store_of_another_version_is_refused(store, tmp_path):
     shutil.copytree(store.root, copy)
     path = next((copy / "runs").iterdir()) / "spec.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
-    with pytest.raises(StoreError, match=r"format 2, got 99; .*another version"):
+    with pytest.raises(StoreError, match=r"format 2 or 3, got 99; .*another version"):
         Store(copy).run(path.parent.name)
 
 
@@ -74,7 +74,7 @@ def test_maps_are_fitted_once_and_kept_beside_the_run(store):
     spec = {"temperature": {"score": "brier", "value": None}}
 
     def fit():
-        return Answers(Teaching("network", (run.id,), target_map=spec), store, run.targets).map
+        return Answers(Teaching("network", (run.id,), target_map=spec), store, run.targets, run.spec.problem).map
 
     fitted = fit()
     (kept,) = (run.path / "maps").iterdir()

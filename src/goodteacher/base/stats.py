@@ -192,10 +192,12 @@ def spearman(
     if a.size < 4 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return Estimate(nan, nan, nan, int(a.size))
     rho = stats.spearmanr(a, b)
-    drawn = resamples(a.size, groups)
-    alike = len({len(rows) for rows in drawn}) == 1
-    both = [(a[rows], b[rows]) for rows in ([np.stack(drawn)] if alike else drawn)]
-    resampled = np.concatenate([np.atleast_1d(rank_correlation(*pair)) for pair in both] or [np.array([])])
+    # Groups differ in size, and so do resamples of them; those of one length are ranked at once.
+    alike: dict[int, list[np.ndarray]] = {}
+    for rows in resamples(a.size, groups):
+        alike.setdefault(len(rows), []).append(rows)
+    drawn = [np.stack(rows) for rows in alike.values()]
+    resampled = np.concatenate([rank_correlation(a[rows], b[rows]) for rows in drawn] or [np.array([])])
     known = resampled[~np.isnan(resampled)]  # a resample of one pair only has no correlation
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2]) if known.size else (nan, nan)
     return Estimate(float(rho.statistic), float(low), float(high), int(a.size), float(rho.pvalue))

@@ -51,6 +51,10 @@ def _show_study(results: Results, screen: Any) -> None:
     page = results.folder / "report.html"
     if page.exists():
         say(f"Page: {page}")
+    if results.best is not None:
+        run, out = results.best, results.store.root
+        say(f"Best on validation: {run.describe()}, in {run.path}")
+        say(f"Next: goodteacher evaluate {run.id} --out {out}   or   goodteacher predict {run.id} FILES --out {out}")
 
 
 def _runs(results: Results, arm: str) -> list[str]:
@@ -75,6 +79,7 @@ def _as_plain_data(results: Results) -> dict[str, Any]:
     return {
         "study": str(results.folder),
         "page": str(results.folder / "report.html"),
+        "best": {"run": results.best.id, "path": str(results.best.path)} if results.best else None,
         "conclusion": conclusion(results),
         "teachers": teachers,
         "students": students,

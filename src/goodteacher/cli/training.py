@@ -128,7 +128,8 @@ def _dry_run(spec: Any, out: Path, device: str, as_json: bool) -> None:
 
     place, _ = begin(device, "local")
     problem, store, screen = load_problem(spec), Store(out), console()
-    plan = plan_study(spec, problem.facts, finished_teachers(spec, store))
+    spec, given = finished_teachers(spec, store)
+    plan = plan_study(spec, problem.facts, given)
     screen.print(problem.describe(), markup=False, highlight=False)
     for run_id, label in plan.names.items():
         state = "finished" if store.has(run_id) else "to train"
@@ -179,7 +180,7 @@ def teach(
     from goodteacher.study.spec import parse_study
     from goodteacher.study.store import Store
 
-    start = Path(source).name if source is not None and Store(out).has(Path(source).name) else None
+    start = Store(out).find(source) if source is not None else None
     if source is not None and start is None:
         _register(model, Path(source), data, root, out, device, as_json)
         return
@@ -317,14 +318,15 @@ def _teachers(
 
     arms: dict[str, Any] = {}
     for i, text in enumerate(given):
-        is_run = store.has(Path(text).name)
+        found = None if text in MODELS else store.find(text)
+        is_run = found is not None
         if not is_run and text not in MODELS and ":" not in text:
             rule = f"must be a finished run in {store.root}, a model, or auto"
             raise ConfigError("--teacher", rule=rule, received=repr(text), remedy=suggest(text, [*MODELS, "auto"]))
         if is_run and objective is not None:
             raise ConfigError("--objective", rule="is for a teacher that is trained first", received=f"the run {text}")
         model = {"model": text, "objective": objective or "cross_entropy"}
-        arms[f"teacher{i + 1}"] = {"run": Path(text).name} if is_run else model
+        arms[f"teacher{i + 1}"] = {"run": found} if is_run else model
     if len(given) == 1:
         return {"teacher": _arm({**arms["teacher1"], "map": target_map}, procedures)}
     return {**arms, "teacher": _arm({"ensemble": {"of": list(arms)}, "map": target_map}, procedures)}

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from goodteacher.base.errors import ConfigError, DataError
-from goodteacher.data.arrays import fitting_augment
+from goodteacher.data.columns import fitting_augment
 from goodteacher.data.inputs import Pictures
 from goodteacher.data.problem import Problem, Split
 from goodteacher.data.splits import stratified_split

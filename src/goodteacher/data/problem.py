@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,45 +14,12 @@ from torch import Tensor
 
 from goodteacher.base.errors import DataError
 from goodteacher.base.input_spec import InputSpec
+from goodteacher.data.columns import parts_of
 from goodteacher.data.facts import Facts
-from goodteacher.data.inputs import Inputs, as_inputs, tensor_content
+from goodteacher.data.inputs import tensor_content
+from goodteacher.data.splits import Split, SplitName
 
-SplitName = Literal["train", "validation", "test"]
-
-
-@dataclass(frozen=True)
-class Split:
-    """One split of a problem, on the CPU; what a row holds never changes.
-
-    Attributes:
-        inputs: `Inputs`; a tensor of ``(N, H, W, 3 or 1)`` uint8 images, or of ``(N, D)`` float32 vectors, is taken as them.
-        labels: ``(N,)`` int64.
-        indices: ``(N,)`` int64, each row's place in the source, so that votes and tables can be matched to it.
-        truth: ``(N, C)`` float32 true label distribution, or None where unknown.
-        votes: ``(N, C)`` human vote counts, or None.
-    """
-
-    inputs: Inputs
-    labels: Tensor
-    indices: Tensor
-    truth: Tensor | None = None
-    votes: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "inputs", as_inputs(self.inputs))
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, rows: Tensor) -> Split:
-        """Return the split that holds the given rows, in that order."""
-        truth = None if self.truth is None else self.truth[rows]
-        votes = None if self.votes is None else self.votes[rows]
-        return Split(self.inputs.take(rows), self.labels[rows], self.indices[rows], truth, votes)
-
-    def with_labels(self, labels: Tensor, truth: Tensor | None) -> Split:
-        """Return the same examples under other labels and another true distribution."""
-        return replace(self, labels=labels, truth=truth)
+__all__ = ["Problem", "Split", "SplitName"]
 
 
 @dataclass(frozen=True)
@@ -172,6 +139,12 @@ class Problem:
             self.spec,
         )
 
+    @cached_property
+    def hashes(self) -> dict[str, Tensor]:
+        """Hash of each example's inputs by split, ``(N,)`` int64: what a network of this problem has seen."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part.inputs.hashes() for name, part in parts.items()}
+
     def describe(self) -> str:
         """Return one line: sizes, classes, shape and what is known of the truth."""
         shape = "x".join(map(str, self.input_shape))
@@ -196,8 +169,6 @@ class Problem:
         **distributions: np.ndarray,
     ) -> Problem:
         """Build a problem from arrays; see `goodteacher.data.arrays.problem_from_arrays`."""
-        from goodteacher.data.arrays import problem_from_arrays
-
         arrays: dict[str, Any] = {
             "x_train": x_train,
             "y_train": y_train,
@@ -208,7 +179,7 @@ class Problem:
         arrays |= {
             k: v for k, v in {"x_val": x_val, "y_val": y_val, "class_names": class_names}.items() if v is not None
         }
-        return problem_from_arrays(arrays, validation=validation, seed=seed, name=name)
+        return Problem(name, **parts_of(arrays, validation=validation, seed=seed))
 
 
 def _check_split(problem: str, name: str, split: Split, classes: int) -> None:

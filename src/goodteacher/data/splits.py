@@ -1,16 +1,55 @@
-"""Seeded splits that keep every class in both parts."""
+"""Splits of a problem, and a seeded way to make two of one that keeps every class in both."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from goodteacher.base.errors import DataError, check_range
 from goodteacher.base.seeds import numpy_stream
+from goodteacher.data.inputs import Inputs, as_inputs
 
 Rows = npt.NDArray[np.int64]
+SplitName = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a problem, on the CPU; what a row holds never changes.
+
+    Attributes:
+        inputs: `Inputs`; a tensor of ``(N, H, W, 3 or 1)`` uint8 images, or of ``(N, D)`` float32 vectors, is taken as them.
+        labels: ``(N,)`` int64.
+        indices: ``(N,)`` int64, each row's place in the source, so that votes and tables can be matched to it.
+        truth: ``(N, C)`` float32 true label distribution, or None where unknown.
+        votes: ``(N, C)`` human vote counts, or None.
+    """
+
+    inputs: Inputs
+    labels: Tensor
+    indices: Tensor
+    truth: Tensor | None = None
+    votes: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inputs", as_inputs(self.inputs))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: Tensor) -> Split:
+        """Return the split that holds the given rows, in that order."""
+        truth = None if self.truth is None else self.truth[rows]
+        votes = None if self.votes is None else self.votes[rows]
+        return Split(self.inputs.take(rows), self.labels[rows], self.indices[rows], truth, votes)
+
+    def with_labels(self, labels: Tensor, truth: Tensor | None) -> Split:
+        """Return the same examples under other labels and another true distribution."""
+        return replace(self, labels=labels, truth=truth)
 
 
 def stratified_split(

@@ -19,6 +19,7 @@ from goodteacher.study.names import check_given
 from goodteacher.study.outputs import out_of_fold
 from goodteacher.study.planned import Given
 from goodteacher.study.run import Run
+from goodteacher.study.seen import check_unseen
 from goodteacher.study.spec import Named
 from goodteacher.study.store import Store
 from goodteacher.study.teaching import Teaching
@@ -120,6 +121,7 @@ def _candidate(name: str, runs: Sequence[Run], spec: Named | None, problem: Prob
         return candidate_of(name, seeds, runs[0].targets)
     for run in runs:
         check_given(Given(run.spec, run.facts), run.id, problem.facts, "rank")
+        check_unseen(run, problem)
     if parse_map(target_map).views:
         raise ConfigError(
             "map", rule="that averages views needs the outputs saved with a run", received=next(iter(target_map))

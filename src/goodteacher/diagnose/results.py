@@ -21,6 +21,7 @@ from goodteacher.diagnose.ranking import PREDICTORS, Candidate, Ranked, rank_can
 from goodteacher.diagnose.scorecard import DIRECTION
 from goodteacher.study.answers import Answers
 from goodteacher.study.run import Run
+from goodteacher.study.seen import problem_rows, seen_examples
 from goodteacher.study.store import load_study
 from goodteacher.study.teaching import Teaching
 from goodteacher.train.checkpoint import load_tensors
@@ -113,11 +114,20 @@ class Results:
 
     @cached_property
     def candidates(self) -> list[Candidate]:
-        """Teacher arms with all the evidence there is about them on validation."""
+        """Teacher arms with all the evidence there is about them on validation; none that was trained on examples of it."""
         return [
             candidate_of(arm, {seed: self.answers[arm, seed] for seed in sorted(seeds)}, self.targets)
             for arm, seeds in self.teachings.items()
+            if not any(self._has_seen_validation(run) for who in seeds.values() for run in who.runs)
         ]
+
+    def _has_seen_validation(self, run_id: str) -> bool:
+        """Whether a run from another problem was trained on validation examples of this one."""
+        run, rows = self.run(run_id), problem_rows(self.store.root, self.facts.fingerprint)
+        if rows is None or run.spec.problem == self.facts.fingerprint:
+            return False
+        found = seen_examples(run, rows)
+        return found is not None and found["validation"] > 0
 
     @cached_property
     def ranked(self) -> list[Ranked]:
@@ -240,6 +250,17 @@ class Results:
         """Return a teacher arm's validation logits of all seeds, joined, with their labels."""
         logits = torch.cat([self.teacher_logits(arm, s, "validation") for s in self.teachings[arm]])
         return logits, self.targets["validation.labels"].repeat(len(self.teachings[arm]))
+
+    @cached_property
+    def best(self) -> Run | None:
+        """The run to take away: the student most often right on validation, then by Brier score; the best teacher without any."""
+        students = [cell.run for cell in self.plan.cells]
+        found = [self.run(run) for run in dict.fromkeys(students) if run not in self.missing]
+        if not found and self.ranked:
+            found = [self.run(run) for who in self.teachings[self.ranked[0].name].values() for run in who.runs]
+        labels = self.targets["validation.labels"]
+        scores = {run.id: quick_scores(run.outputs("validation"), labels) for run in found}
+        return min(found, key=lambda run: (-scores[run.id]["accuracy"], scores[run.id]["brier"]), default=None)
 
     def alarms(self) -> list[str]:
         """Return what was shouted while training, of all runs of the study."""

@@ -10,6 +10,7 @@ from torch import nn
 
 from goodteacher.base.custom import resolve
 from goodteacher.base.errors import ConfigError
+from goodteacher.base.source import code_of
 
 # Networks handed over as objects, by content. A later process must hand them over again before it can load their runs.
 _HANDED_OVER: dict[str, nn.Module] = {}
@@ -34,6 +35,28 @@ def hand_over(model: nn.Module) -> str:
     return key
 
 
+def own_code(what: str, name: str) -> str | None:
+    """Return the hash of the source behind a user's own name, or None where an installed package holds it.
+
+    Args:
+        what: the kind of thing, for messages.
+        name: ``module:function``, or a network's from `hand_over`.
+    """
+    if name.startswith(PREFIX):
+        return code_of(type(_handed_over(name)))
+    return code_of(resolve(what, name))
+
+
+def _handed_over(name: str) -> nn.Module:
+    if name not in _HANDED_OVER:
+        raise ConfigError(
+            f"model '{name}'",
+            rule="was an object of another process",
+            remedy="build it again and call goodteacher.models.custom.hand_over(model) first",
+        )
+    return _HANDED_OVER[name]
+
+
 def custom_factory(name: str) -> Callable[..., nn.Module]:
     """Return the constructor behind a custom name.
 
@@ -48,11 +71,5 @@ def custom_factory(name: str) -> Callable[..., nn.Module]:
         ConfigError: if there is no such module, function or object.
     """
     if name.startswith(PREFIX):
-        if name not in _HANDED_OVER:
-            raise ConfigError(
-                f"model '{name}'",
-                rule="was an object of another process",
-                remedy="build it again and call goodteacher.models.custom.hand_over(model) first",
-            )
-        return lambda classes: copy.deepcopy(_HANDED_OVER[name])
+        return lambda classes: copy.deepcopy(_handed_over(name))
     return resolve("model", name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,8 @@ from goodteacher.base.probability import log_soften
 from goodteacher.diagnose.calibration import reliability
 from goodteacher.diagnose.deviation import confidences, deviation
 from goodteacher.diagnose.explain import Explanation, Part
-from goodteacher.report.figures import HEIGHT, WIDTH
+from goodteacher.report.charts import WIDTH, beside, channel, chart, diagonal, intervals, lines, points, spec, zero
+from goodteacher.report.charts import reliability as diagram
 
 # Points drawn of a scatter: a page holds them all.
 DRAWN = 800
@@ -43,25 +45,26 @@ def median_data(parts: Sequence[Part]) -> pd.DataFrame:
 
 def scatter_chart(parts: Sequence[Part], *, most: int = DRAWN) -> Any:
     """Draw a student's confidence against its teacher's, with the diagonal and the bins' medians, a panel a split."""
-    import altair as alt
-
-    points, medians = scatter_data(parts, most=most), median_data(parts)
-    low = float(points[["teacher_sure", "student_sure"]].min().min())
-    high = float(points[["teacher_sure", "student_sure"]].max().max())
-    panels = []
-    for split in points["split"].unique():
-        diagonal = alt.Chart(pd.DataFrame({"teacher_sure": [low, high], "student_sure": [low, high]}))
-        line = diagonal.mark_line(strokeDash=[4, 4], color="grey").encode(x="teacher_sure:Q", y="student_sure:Q")
-        dots = alt.Chart(points[points["split"] == split]).mark_point(filled=True, size=10, opacity=0.35).encode(
-            x=alt.X("teacher_sure:Q", title="log odds of the teacher's first class, by the teacher"),
-            y=alt.Y("student_sure:Q", title="by the student"),
-            color=alt.Color("teacher:N", title="teacher is"),
-        )  # fmt: skip
-        middle = alt.Chart(medians[medians["split"] == split]).mark_line(point=True, color="black").encode(
-            x="teacher_sure:Q", y="student_sure:Q", tooltip=["teacher_sure", "student_sure", "examples"]
-        )  # fmt: skip
-        panels.append((line + dots + middle).properties(width=WIDTH, height=HEIGHT, title=str(split)))
-    return alt.hconcat(*panels)
+    dots, medians = scatter_data(parts, most=most), median_data(parts)
+    low = float(dots[["teacher_sure", "student_sure"]].min().min())
+    high = float(dots[["teacher_sure", "student_sure"]].max().max())
+    drawn = points(
+        channel("teacher_sure:Q", "log odds of the teacher's first class, by the teacher"),
+        channel("student_sure:Q", "by the student"),
+        look={"size": 10, "opacity": 0.35},
+        color=channel("teacher:N", "teacher is"),
+    )
+    middle = lines(
+        "teacher_sure:Q", "student_sure:Q", look={"point": True, "color": "black"},
+        tooltip=["teacher_sure", "student_sure", "examples"],
+    )  # fmt: skip
+    line = diagonal("teacher_sure", "student_sure", low, high)
+    panels = [
+        chart(dots[dots["split"] == split], line, drawn, replace(middle, frame=medians[medians["split"] == split]),
+              title=str(split))
+        for split in dots["split"].unique()
+    ]  # fmt: skip
+    return beside(panels)
 
 
 def reliability_data(parts: Sequence[Part]) -> pd.DataFrame:
@@ -77,16 +80,7 @@ def reliability_data(parts: Sequence[Part]) -> pd.DataFrame:
 
 def reliability_chart(part: Part) -> Any:
     """Draw the reliability of both on one split."""
-    import altair as alt
-
-    diagonal = alt.Chart(pd.DataFrame({"confidence": [0, 1], "accuracy": [0, 1]}))
-    line = diagonal.mark_line(strokeDash=[4, 4], color="grey").encode(x="confidence:Q", y="accuracy:Q")
-    curves = alt.Chart(reliability_data([part])).mark_line(point=True).encode(
-        x=alt.X("confidence:Q", title="mean top probability in the bin"),
-        y=alt.Y("accuracy:Q", title="share that is right"),
-        color=alt.Color("network:N", title=None),
-    )  # fmt: skip
-    return (line + curves).properties(width=WIDTH, height=HEIGHT, title=f"Reliability on {part.name}")
+    return diagram(reliability_data([part]), color=channel("network:N", None), title=f"Reliability on {part.name}")
 
 
 def class_data(last: Explanation) -> pd.DataFrame:
@@ -100,23 +94,17 @@ def class_data(last: Explanation) -> pd.DataFrame:
 
 def class_chart(last: Explanation) -> Any:
     """Draw the difference of accuracies class by class."""
-    import altair as alt
-
-    base = alt.Chart(class_data(last)).encode(y=alt.Y("class:N", title=None, sort="-x"))
-    dots = base.mark_point(filled=True, size=60).encode(
-        x=alt.X("difference:Q", title="student's accuracy minus teacher's, points"), tooltip=["class", "difference"]
-    )
-    bars = base.mark_rule().encode(x="low:Q", x2="high:Q")
-    zero = alt.Chart(pd.DataFrame({"difference": [0]})).mark_rule(strokeDash=[4, 4], color="grey").encode(
-        x="difference:Q"
-    )  # fmt: skip
-    return (zero + bars + dots).properties(width=WIDTH, title=f"Class by class on {last.part.name}")
+    y = channel("class:N", None, sort="-x")
+    x = channel("difference:Q", "student's accuracy minus teacher's, points")
+    dots = points(x, y, look={"size": 60}, tooltip=["class", "difference"])
+    layers = (zero("difference"), intervals(only=None, y=y), dots)
+    return chart(class_data(last), *layers, size=(WIDTH, None), title=f"Class by class on {last.part.name}")
 
 
 def charts_of(parts: Sequence[Explanation]) -> dict[str, str]:
     """Return every figure of an explanation as Vega-Lite JSON, by name."""
     shown = [e.part for e in parts if e.deviations]
-    found = {"scatter": scatter_chart(shown).to_json(indent=None)} if shown else {}
-    found["reliability"] = reliability_chart(parts[-1].part).to_json(indent=None)
-    found["classes"] = class_chart(parts[-1]).to_json(indent=None)
+    found = {"scatter": spec(scatter_chart(shown))} if shown else {}
+    found["reliability"] = spec(reliability_chart(parts[-1].part))
+    found["classes"] = spec(class_chart(parts[-1]))
     return found

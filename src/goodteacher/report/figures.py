@@ -9,8 +9,8 @@ import pandas as pd
 from goodteacher.base.probability import log_soften
 from goodteacher.diagnose.calibration import reliability
 from goodteacher.diagnose.results import Results
-
-WIDTH, HEIGHT = 380, 270  # two side by side on the page
+from goodteacher.report.charts import beside, channel, chart, free, intervals, lines, points, spec
+from goodteacher.report.charts import reliability as diagram
 
 
 def curves_data(results: Results) -> pd.DataFrame:
@@ -42,75 +42,51 @@ def reliability_data(results: Results) -> pd.DataFrame:
 
 
 def scatter_chart(results: Results) -> Any:
-    """Draw student accuracy against the predictor, a point a teacher arm, with intervals."""
-    import altair as alt
-
-    points = results.points
-    scale = alt.Scale(zero=False, nice=False, padding=20)  # no point on the frame
-    base = alt.Chart(points).encode(
-        x=alt.X(
-            "calibrated_brier:Q",
-            title="calibrated Brier of the teacher, validation",
-            scale=scale,
-            axis=alt.Axis(tickCount=6),
-        ),
-        color=alt.Color("teacher:N", title="teacher"),
-    )
-    dots = base.mark_point(filled=True, size=90, opacity=1).encode(
-        y=alt.Y("student_accuracy:Q", title="test accuracy of the student", scale=scale, axis=alt.Axis(format=".1%")),
-        shape=alt.Shape("student:N", title="student"),
-        tooltip=["teacher", "student", alt.Tooltip("student_accuracy:Q", format=".2%")],
-    )
-    bars = base.mark_rule(opacity=0.6).encode(y="low:Q", y2="high:Q")
-    return (bars + dots).properties(width=WIDTH, height=HEIGHT, title="What the score said, and what the students did")
+    """Draw student accuracy against the predictor, one point per teacher arm, with intervals."""
+    scale = {"zero": False, "nice": False, "padding": 20}  # no point on the frame
+    x = channel("calibrated_brier:Q", "calibrated Brier of the teacher, validation", scale=scale, axis={"tickCount": 6})
+    y = channel("student_accuracy:Q", "test accuracy of the student", scale=scale, axis={"format": ".1%"})
+    color = channel("teacher:N", "teacher")
+    bars = intervals(only=None, look={"opacity": 0.6}, x=x, color=color)
+    dots = points(
+        x, y, look={"size": 90, "opacity": 1}, color=color, shape=channel("student:N", "student"),
+        tooltip=["teacher", "student", channel("student_accuracy:Q", format=".2%")],
+    )  # fmt: skip
+    return chart(results.points, bars, dots, title="What the score said, and what the students did")
 
 
 def curves_chart(results: Results) -> Any:
     """Draw validation Brier by epoch, teachers beside students."""
-    import altair as alt
-
     data = curves_data(results)
-    sides = []
-    for kind in data["kind"].unique():
-        lines = alt.Chart(data[data["kind"] == kind], title=f"Brier score while training, {kind}s")
-        lines = lines.mark_line(point=alt.OverlayMarkDef(size=12)).encode(
-            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1)),
-            y=alt.Y("brier:Q", title="Brier score, validation", scale=alt.Scale(zero=False)),
-            color=alt.Color("arm:N", title=None, legend=alt.Legend(orient="bottom", columns=2, labelLimit=0)),
-            tooltip=["arm", "epoch", alt.Tooltip("accuracy:Q", format=".2%"), alt.Tooltip("brier:Q", format=".4f")],
-        )
-        sides.append(lines.properties(width=WIDTH, height=HEIGHT))
-    return alt.hconcat(*sides).resolve_scale(color="independent")
+    drawn = lines(
+        channel("epoch:Q", "epoch", axis={"tickMinStep": 1}),
+        free("brier", "Brier score, validation"),
+        look={"point": {"size": 12}},
+        color=channel("arm:N", None, legend={"orient": "bottom", "columns": 2, "labelLimit": 0}),
+        tooltip=["arm", "epoch", channel("accuracy:Q", format=".2%"), channel("brier:Q", format=".4f")],
+    )
+    return beside(
+        [
+            chart(data[data["kind"] == kind], drawn, title=f"Brier score while training, {kind}s")
+            for kind in data["kind"].unique()
+        ],
+        apart=["color"],
+    )
 
 
 def reliability_chart(results: Results) -> Any:
     """Draw the reliability diagram of the teachers."""
-    import altair as alt
-
-    diagonal = (
-        alt.Chart(pd.DataFrame({"confidence": [0, 1], "accuracy": [0, 1]}))
-        .mark_line(strokeDash=[4, 4], color="grey")
-        .encode(x="confidence:Q", y="accuracy:Q")
-    )
-    lines = (
-        alt.Chart(reliability_data(results))
-        .mark_line(point=True)
-        .encode(
-            x=alt.X("confidence:Q", title="mean top probability in the bin"),
-            y=alt.Y("accuracy:Q", title="share that is right"),
-            color=alt.Color("teacher:N", title="teacher"),
-        )
-    )
-    return (diagonal + lines).properties(width=WIDTH, height=HEIGHT, title="Reliability of the teachers, validation")
+    title = "Reliability of the teachers, validation"
+    return diagram(reliability_data(results), color=channel("teacher:N", "teacher"), title=title)
 
 
 def charts(results: Results) -> dict[str, str]:
     """Return every figure of a study as Vega-Lite JSON, by name; figures without data are left out."""
     found: dict[str, str] = {}
     if not results.points.empty:
-        found["scatter"] = scatter_chart(results).to_json(indent=None)
+        found["scatter"] = spec(scatter_chart(results))
     if results.ranked:
-        found["reliability"] = reliability_chart(results).to_json(indent=None)
+        found["reliability"] = spec(reliability_chart(results))
     if not curves_data(results).empty:
-        found["curves"] = curves_chart(results).to_json(indent=None)
+        found["curves"] = spec(curves_chart(results))
     return found

@@ -23,6 +23,7 @@ from goodteacher.data.facts import Facts
 from goodteacher.methods.labels import HardLabels
 from goodteacher.methods.preparation import PREPARATIONS, Prepared
 from goodteacher.methods.table import METHODS
+from goodteacher.models.custom import own_code
 from goodteacher.models.table import build_model
 from goodteacher.models.taps import Taps, describe_taps, guess_taps, tap_shapes
 from goodteacher.objectives.student_friendly import student_named
@@ -211,6 +212,30 @@ def build_prepared(loss: Parts, teacher: Measured, classes: int) -> Prepared:
     return PREPARATIONS[name].build(teacher.network, setting_of(None, teacher, classes=classes), **options)
 
 
+def code_behind(spec: RunSpec) -> dict[str, str] | None:
+    """Return the hashes of the source behind a run's own names as they are in this process, or None where it has none."""
+    found = {name: own_code(kind, name) for kind, name in spec.own_names}
+    return {name: code for name, code in found.items() if code is not None} or None
+
+
+def check_code(spec: RunSpec) -> None:
+    """Raise `ConfigError` if a user's own code is no longer what a run was described with.
+
+    A run of an earlier version, which did not look, is let through.
+    """
+    if not spec.code:
+        return
+    now = code_behind(spec) or {}
+    changed = [name for name, code in spec.code.items() if now.get(name) != code]
+    if changed:
+        raise ConfigError(
+            f"run {spec.id}",
+            rule=f"needs '{changed[0]}' as it was when the run was planned",
+            received="another source",
+            remedy="bring the old source back, or train anew: the changed one is a run of its own",
+        )
+
+
 def network_in_training(spec: RunSpec, facts: Facts, teacher: Measured | None) -> nn.Module:
     """Return the untrained network of a run: its model, or its teacher with what a preparation adds to it.
 
@@ -219,6 +244,7 @@ def network_in_training(spec: RunSpec, facts: Facts, teacher: Measured | None) -
         facts: of its problem.
         teacher: the network that teaches, where one does.
     """
+    check_code(spec)
     if spec.kind == "preparation":
         assert teacher is not None, "a preparation always has its teacher"
         return build_prepared(spec.loss, teacher, facts.classes)

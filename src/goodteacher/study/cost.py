@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from goodteacher.base.seeds import undisturbed
 from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
 from goodteacher.models.adapt import seen_by
@@ -54,7 +55,8 @@ def estimate_cost(plan: Plan, problem: Problem, store: Store, device: str = "cpu
         key = f"{spec.model} {recipe.batch_size} {recipe.precision}"
         if key not in timed:
             loader = Loader(problem, batch_size=recipe.batch_size, seed=0, augmentation=recipe.augment, device=device)
-            model = build_network(spec.model, problem.classes, spec.input_shape(plan.facts)).to(device)
+            with undisturbed():
+                model = build_network(spec.model, problem.classes, spec.input_shape(plan.facts)).to(device)
             sample = seen_by(loader.batch(0), spec.input_spec(plan.facts)).inputs
             precision = choose_precision(model, sample)[0] if recipe.precision == "auto" else recipe.precision
             parameters = sum(p.numel() for p in model.parameters())

@@ -7,8 +7,11 @@ from torch import Tensor, nn
 
 from goodteacher.base.input_spec import InputSpec
 from goodteacher.data.folds import assign_folds
+from goodteacher.data.loader import plain_batches
 from goodteacher.data.problem import Problem, SplitName
 from goodteacher.maps.table import parse_map
+from goodteacher.models.adapt import seen_by
+from goodteacher.models.taps import TappedModel
 from goodteacher.study.answers import Answers
 from goodteacher.study.planned import Plan
 from goodteacher.study.run import Run
@@ -23,6 +26,8 @@ from goodteacher.train.probe import local_lipschitz, view_logits
 VIEWS = 8
 VIEWED = 500
 PERTURBED = 32
+# Inputs kept with a run to recognise its rebuilt network by.
+CHECKED = 4
 
 
 def further_outputs(
@@ -49,9 +54,13 @@ def further_outputs(
     Returns:
         For a teacher ``probes``: logits of augmented validation views, where inputs can be augmented, and local Lipschitz
         estimates. ``fold``: logits of the fold it never saw, with its rows. ``train``: logits of the training inputs where
-        their truth or further votes are known. ``table``: averages of its predictions in training.
+        their truth or further votes are known. ``table``: averages of its predictions in training. ``check``: a few inputs as
+        the network sees them with its logits, by which a rebuilt network is recognised.
     """
     found: dict[str, dict[str, Tensor]] = {}
+    check = _check(model, problem, inputs, device)
+    if check is not None:
+        found["check"] = check
     judged = problem.train.truth is not None or problem.train.votes is not None
     if spec.kind == "teacher":
         found["probes"] = dict(
@@ -72,6 +81,20 @@ def further_outputs(
     if table is not None:
         found["table"] = {"probabilities": table.cpu()}
     return found
+
+
+@torch.no_grad()
+def _check(
+    model: nn.Module, problem: Problem, spec: InputSpec | None, device: torch.device | str
+) -> dict[str, Tensor] | None:
+    """Return a few inputs as a network sees them with its logits in fp32, or None for one that answers differently each time."""
+    few = next(plain_batches(problem, "validation", batch_size=CHECKED, device=device))
+    seen = seen_by(few, spec).inputs
+    tapped, was_training = TappedModel(model), model.training
+    model.eval()
+    logits, again = (tapped(seen).logits.float() for _ in range(2))
+    model.train(was_training)
+    return {"inputs": seen.cpu(), "logits": logits.cpu()} if torch.equal(logits, again) else None
 
 
 def save_held_out(plan: Plan, problem: Problem, store: Store, device: str) -> None:

@@ -75,10 +75,12 @@ class _Planner:
         self._losses: dict[str, tuple[Parts, float]] = {}
 
     def _add(self, run: RunSpec, name: str) -> str:
+        run = self.trial.described(run)
         # Two arms may describe the same run: it is trained once, and keeps the first name it was given.
-        self.runs[run.id] = run
-        self.names.setdefault(run.id, name)
-        return run.id
+        made = run.id  # hashed at each call
+        self.runs[made] = run
+        self.names.setdefault(made, name)
+        return made
 
     def teacher(self, arm: str, seed: int) -> Teaching:
         """Return who teaches in an arm at a seed; what it needs is planned before it."""

@@ -11,23 +11,30 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from goodteacher.base.errors import StoreError
 from goodteacher.base.input_spec import InputSpec
+from goodteacher.base.seeds import undisturbed
+from goodteacher.base.types import Probabilities
 from goodteacher.data.facts import Facts
 from goodteacher.maps.table import fitted_from
 from goodteacher.maps.target_map import Identity, TargetMap, kind_of
 from goodteacher.methods.preparation import Prepared
+from goodteacher.models.taps import TappedModel
 from goodteacher.study.build import Measured, measure, rebuild
 from goodteacher.study.result import RunResult
 from goodteacher.study.runspec import RunSpec
 from goodteacher.train.checkpoint import load_tensors, load_weights
+from goodteacher.train.predict import probabilities_of
 from goodteacher.train.records import read_json, read_records, write_json
 
 FORMAT = 3
 # Format 2 did not say what a network expects to see; everything in it is read on.
 READ = (2, FORMAT)
+# Beside a problem's facts: the hashes of its examples.
+ROWS = "rows.safetensors"
 
 
 @dataclass(frozen=True)
@@ -110,9 +117,65 @@ class Run:
     @cached_property
     def model(self) -> nn.Module:
         """The trained network, a plain `torch.nn.Module` in eval mode."""
-        model = rebuild(self.spec, self.facts, self._teacher)
+        with undisturbed():  # a network is initialised before its weights are loaded
+            model = rebuild(self.spec, self.facts, self._teacher)
         load_weights(model, self.weights, f"run {self.id}")
-        return model.eval()
+        self._recognise(model.eval())
+        return model
+
+    @torch.no_grad()
+    def _recognise(self, network: nn.Module) -> None:
+        """Raise `StoreError` unless a rebuilt network answers the inputs kept with the run as it did when it was trained."""
+        kept = self.extra("check")
+        if kept is None:
+            return
+        logits = TappedModel(network)(kept["inputs"]).logits.float()
+        if logits.shape != kept["logits"].shape or not torch.allclose(logits, kept["logits"], rtol=1e-3, atol=1e-3):
+            away = (
+                f"{float((logits - kept['logits']).abs().max()):.3g} away in the worst logit"
+                if logits.shape == kept["logits"].shape
+                else f"answers of shape {tuple(logits.shape)}"
+            )
+            raise StoreError(
+                f"network of run {self.id}",
+                rule="must answer as it did when it was trained",
+                received=away,
+                remedy="its code or its files have changed since: bring them back, or train anew",
+            )
+
+    def predict(self, values: Any) -> Probabilities:
+        """Return the network's probabilities for raw inputs.
+
+        Pictures are fitted, normalised and resized as those it was trained on; nothing is to be done to them beforehand.
+
+        Args:
+            values: pictures of whole numbers from 0 to 255, ``(N, H, W)`` or ``(N, H, W, 1 or 3)`` of any size; or a sequence of
+                pictures, of files or of PIL images; or vectors ``(N, D)``.
+
+        Returns:
+            ``(N, C)`` float32; `Facts.class_names` of ``run.facts`` names the columns.
+
+        Raises:
+            DataError: if the values are no inputs of this kind.
+            StoreError: if the run is of an earlier version, which did not write down what its network sees.
+
+        Example:
+            >>> import tempfile, goodteacher as gt
+            >>> problem = gt.load("digits", subset=5)
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     run = gt.teach("mlp", problem, epochs=1, out=folder)
+            ...     tuple(run.predict(problem.test.inputs.tensor[:3]).shape)
+            (3, 10)
+        """
+        made, spec = self.facts.inputs, self.input_spec
+        if made is None or spec is None:
+            raise StoreError(
+                f"run {self.id}",
+                rule="must say what its network expects to see",
+                received="a run of an earlier version",
+                remedy="run any study on its own data with this store once: that writes it down",
+            )
+        return probabilities_of(self.model, values, made=made, spec=spec)
 
     def _teacher(self) -> Measured:
         """Return the network that taught this one."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from goodteacher.base.custom import is_own
 from goodteacher.base.input_spec import InputSpec
 from goodteacher.data.facts import Facts
 from goodteacher.study.teaching import Teaching
@@ -34,6 +35,7 @@ class RunSpec:
         start: run whose weights training starts from; None for fresh ones.
         fold: (k, K) for a network that does not see fold k of K of the training examples.
         inputs: what the network expects to see, as `InputSpec.stored`; None for what its problem makes.
+        code: name of a user's own network, loss or map to the hash of its source; None where nothing is.
     """
 
     kind: str
@@ -49,6 +51,7 @@ class RunSpec:
     start: str | None = None
     fold: tuple[int, int] | None = None
     inputs: dict[str, Any] | None = None
+    code: dict[str, str] | None = None
 
     def input_spec(self, facts: Facts) -> InputSpec | None:
         """Return what the network expects to see; None where an earlier version did not write down what its problem makes."""
@@ -69,6 +72,15 @@ class RunSpec:
                 "fold": (fold[0], fold[1]) if fold else None,
             }
         )
+
+    @property
+    def own_names(self) -> tuple[tuple[str, str], ...]:
+        """The kind and name of everything in it that is a user's own."""
+        maps = self.teaching.target_map if self.teaching else {}
+        kinds = (("model", self.model), ("loss", self.loss), ("map", maps))
+        # A chain of maps is one name.
+        parts = ((kind, part.strip()) for kind, names in kinds for name in names for part in name.split("+"))
+        return tuple((kind, part) for kind, part in parts if is_own(part))
 
     @property
     def id(self) -> str:
@@ -97,6 +109,6 @@ class RunSpec:
 
 def _digest(value: dict[str, Any]) -> str:
     # What came later is left out where it says nothing, so that a run keeps the name it had before.
-    said = {key: part for key, part in value.items() if key != "inputs" or part is not None}
+    said = {key: part for key, part in value.items() if key not in ("inputs", "code") or part is not None}
     text = json.dumps({**said, "numerics": NUMERICS}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -2,7 +2,7 @@
 
 runs/<id>/spec.json result.json records.jsonl model.safetensors outputs/{kept,last,train,probes,...}.safetensors maps/
 maps/<hash>/                                              (of teachers made of several runs)
-problems/<fingerprint>/facts.json targets.safetensors
+problems/<fingerprint>/facts.json targets.safetensors rows.safetensors
 training/<training id>/checkpoint.pt records.jsonl        (only while training)
 studies/<name>/study.json plan.json report.html ...
 """
@@ -28,11 +28,14 @@ from goodteacher.data.facts import Facts
 from goodteacher.data.problem import Problem
 from goodteacher.study.planned import Cell, Plan
 from goodteacher.study.result import RunResult
-from goodteacher.study.run import FORMAT, Run, checked_format, read_facts
+from goodteacher.study.run import FORMAT, ROWS, Run, checked_format, read_facts
 from goodteacher.study.runspec import RunSpec
 from goodteacher.train.checkpoint import save_tensors
 from goodteacher.train.infer import quick_scores
 from goodteacher.train.records import read_json, write_json
+
+# Fewer characters than this are a word of something else, such as a model.
+SHORTEST = 4
 
 
 class Store:
@@ -49,14 +52,33 @@ class Store:
         """Say whether a run is finished."""
         return (self.root / "runs" / run / "result.json").exists()
 
+    def find(self, name: str) -> str | None:
+        """Return the id of the finished run that a name stands for: an id, its folder, or a beginning no other run shares.
+
+        Raises:
+            StoreError: if several runs begin so.
+        """
+        text = Path(name).name
+        if self.has(text):
+            return text
+        matches = [path.name for path in self.runs() if len(text) >= SHORTEST and path.name.startswith(text)]
+        if len(matches) > 1:
+            raise StoreError(
+                f"run {text}",
+                rule="must be the beginning of one run's id",
+                received=f"that of {len(matches)}: {', '.join(matches[:5])}",
+                remedy="give more of it",
+            )
+        return matches[0] if matches else None
+
     def run(self, run: str) -> Run:
-        """Return a finished run.
+        """Return a finished run, by its id or a beginning of it that no other run shares.
 
         Raises:
             StoreError: if there is none of that id, or it was written in another format.
         """
-        path = self.root / "runs" / run
-        if not self.has(run):
+        found = self.find(run)
+        if found is None:
             known = [p.name for p in self.runs()]
             raise StoreError(
                 f"run {run}",
@@ -64,6 +86,7 @@ class Store:
                 received="nothing there",
                 remedy=suggest(run, known) if known else "the store is empty",
             )
+        path = self.root / "runs" / found
         checked_format(path / "spec.json")
         return Run(path)
 
@@ -104,6 +127,7 @@ class Store:
             if (
                 read_facts(folder).inputs is None
             ):  # of an earlier version, which did not say what networks expect to see
+                save_tensors(folder / ROWS, problem.hashes)
                 write_json(folder / "facts.json", {"format": FORMAT, **facts.stored()})
             return
         tensors = {}
@@ -116,6 +140,7 @@ class Store:
                 if value is not None:
                     tensors[f"{name}.{field}"] = value
         save_tensors(folder / "targets.safetensors", tensors)
+        save_tensors(folder / ROWS, problem.hashes)
         write_json(folder / "facts.json", {"format": FORMAT, **facts.stored()})
 
     def add_run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from goodteacher.base.compose import LossRow, build_parts, parse, row_of, written_options
@@ -14,8 +15,9 @@ from goodteacher.maps.table import written_out
 from goodteacher.methods.preparation import PREPARATIONS
 from goodteacher.methods.table import METHODS, needs_teacher, parse_method
 from goodteacher.objectives.table import OBJECTIVES, check_objective
-from goodteacher.study.build import Measured, check_classes, draft, drafting, setting_of, student_in
+from goodteacher.study.build import Measured, check_classes, code_behind, draft, drafting, setting_of, student_in
 from goodteacher.study.names import Parts, named
+from goodteacher.study.runspec import RunSpec
 from goodteacher.study.spec import Named
 from goodteacher.train.mixing import check_mixing
 from goodteacher.train.recipe import Recipe
@@ -103,6 +105,10 @@ class Trial:
     def map(self, spec: Named | None) -> dict[str, Any]:
         """Return a target map's name with all its options."""
         return written_out(spec)
+
+    def described(self, spec: RunSpec) -> RunSpec:
+        """Return a run's spec with the source of what is a user's own: an edited function makes another run."""
+        return replace(spec, code=code_behind(spec)) if spec.own_names else spec
 
     def preparation(self, name: str) -> tuple[int, tuple[float, ...]]:
         """Return how long a preparation is published to train for 240 epochs of the student's, and its milestones."""

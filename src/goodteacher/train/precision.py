@@ -11,6 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from goodteacher.base.seeds import undisturbed
+
 Precision = Literal["fp32", "bf16"]
 
 
@@ -40,14 +42,15 @@ def step_seconds(model: nn.Module, inputs: Tensor, precision: Precision, repeats
     """
     trial = lay_out(copy.deepcopy(model)).train()
     times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        with autocast(inputs.device, precision):
-            loss = trial(inputs).float().square().mean()
-        loss.backward()
-        if inputs.is_cuda:
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
+    with undisturbed(inputs.device):
+        for _ in range(repeats + 1):
+            start = time.perf_counter()
+            with autocast(inputs.device, precision):
+                loss = trial(inputs).float().square().mean()
+            loss.backward()
+            if inputs.is_cuda:
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - start)
     return statistics.median(times[1:])
 
 

@@ -39,13 +39,9 @@ from goodteacher_lab.deviations.settings import (
 )
 from goodteacher_lab.deviations.switching import switching
 from goodteacher_lab.job import Finding, Job, Reproduction
+from goodteacher_lab.published import published
 
-# Nagarajan et al. (2023), as summarised: vision settings that underfit low-confidence points, and text settings of slope > 1.
-PUBLISHED_COUNTS = {"test": "18 of 18 vision settings", "train": "13 of 18 vision settings"}
-PUBLISHED_SLOPES = "7 of 12 text settings"
-# The same: top-1 of teacher and student, CIFAR-100; ResNet-56 by itself, and with noisy labels.
-PUBLISHED_SELF = (72.52, 74.55)
-PUBLISHED_NOISY = (69.8, 72.7)
+PAPER = published("nagarajan2023")
 RATES = (0.0, 0.2, 0.4)
 
 
@@ -70,8 +66,8 @@ def scatter(job: Job) -> Finding:
     n = len(settings)
     both = " and ".join(f"{counts[split]['taught']} of {n} settings on {split}" for split in ("test", "train"))
     verdict = (
-        f"Students underfit their teachers' low-confidence points in {both} (published: {PUBLISHED_COUNTS['test']} on test, "
-        f"{PUBLISHED_COUNTS['train']} on train). Of the same models without a teacher, held against the same teachers, "
+        f"Students underfit their teachers' low-confidence points in {both} (published: {PAPER['counts']['test']} on test, "
+        f"{PAPER['counts']['train']} on train). Of the same models without a teacher, held against the same teachers, "
         f"{counts['test']['alone']} and {counts['train']['alone']} do too; the taught ones do so more often than these, by an "
         f"interval that excludes zero, in {beyond['test']} and {beyond['train']}. With the roles exchanged, "
         f"{counts['test']['exchanged']} teachers on test and {counts['train']['exchanged']} on train underfit their students."
@@ -84,7 +80,7 @@ def scatter(job: Job) -> Finding:
         (
             _count_grid(settings, counts, beyond),
             *(deviation_grid(settings, split) for split in ("test", "train")),
-            accuracy_grid(settings, "CIFAR-100, ResNet-56 by itself", PUBLISHED_SELF),
+            accuracy_grid(settings, "CIFAR-100, ResNet-56 by itself", PAPER["self"]),
         ),
         {f"confidence: {s.name}": confidence_chart(s) for s in settings},
         {s.name: plain_setting(s) for s in settings},
@@ -104,12 +100,12 @@ def _count_grid(
         own = counts[split]
         cells = (f"{own[kind]} of {n}" for kind in ("taught", "alone", "exchanged"))
         rows.append(
-            (f"underfit low-confidence points, {split}", PUBLISHED_COUNTS[split], *cells, f"{beyond[split]} of {n}")
+            (f"underfit low-confidence points, {split}", PAPER["counts"][split], *cells, f"{beyond[split]} of {n}")
         )
     slopes = [
         sum(s.seen["test", kind].exceeds("slope", 1.0) for s in settings) for kind in ("taught", "alone", "exchanged")
     ]
-    rows.append(("slope above 1, test", PUBLISHED_SLOPES, *(f"{k} of {n}" for k in slopes), "-"))
+    rows.append(("slope above 1, test", PAPER["slopes"], *(f"{k} of {n}" for k in slopes), "-"))
     columns = ("what", "published", "taught", "without a teacher", "roles exchanged", "taught more than without")
     note = "Settings whose 95% interval over seeds lies above one half (shares) or above 1 (least-squares slopes)."
     return Grid(f"Settings that exaggerate (n = {n} settings)", columns, tuple(rows), note)
@@ -142,7 +138,7 @@ def noise(job: Job) -> Finding:
     settings = [replace(s, name=f"{rate:.0%} wrong labels") for rate, s in found.items()]
     said = [f"{s.name}: {percent(s.difference('student', 'teacher'), signed=True)}" for s in settings]
     under = [f"{s.name}: {written(s.seen['test', 'taught'].estimate('underfit'))}" for s in settings]
-    gain = PUBLISHED_NOISY[1] - PUBLISHED_NOISY[0]
+    gain = PAPER["noisy"][1] - PAPER["noisy"][0]
     verdict = (
         f"Student minus teacher of the same model, in points of test accuracy: {'; '.join(said)} (published, noisy CIFAR-100: "
         f"{gain:+.1f}). Share of v < u where the teacher is least sure, on test: {'; '.join(under)}."
@@ -158,7 +154,7 @@ def noise(job: Job) -> Finding:
         verdict,
         (*UNKNOWN, *ALONE, *dict.fromkeys(departures)),
         (
-            accuracy_grid(settings, "CIFAR-100 with noisy labels, rate not known here", PUBLISHED_NOISY),
+            accuracy_grid(settings, "CIFAR-100 with noisy labels, rate not known here", PAPER["noisy"]),
             deviation_grid(settings, "test"),
             deviation_grid(settings, "train"),
             Grid("Right and wrong labels apart, on train", columns, tuple(rows), note),

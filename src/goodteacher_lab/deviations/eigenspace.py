@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,6 +17,7 @@ from goodteacher.base.stats import Estimate, mean_interval
 from goodteacher.data.augment import normalise
 from goodteacher.data.problem import Problem
 from goodteacher.models.mlp import MLP
+from goodteacher.report.charts import channel, chart, lines, spec
 from goodteacher.report.tables import Grid
 from goodteacher_lab import reading
 from goodteacher_lab.job import Budget, Finding, Job, Reproduction
@@ -311,8 +311,6 @@ def _plain(c: Curves) -> dict[str, Any]:
 
 def _chart(model: str, c: Curves) -> str:
     """Return progress along lower directions against that along the first, a panel a direction; predictions dashed."""
-    import altair as alt
-
     kinds = {"teacher": (c.teacher, "measured"), "student": (c.student, "measured")}
     if c.predicted is not None:
         kinds |= {"teacher ": (c.predicted[0], "predicted"), "student ": (c.predicted[1], "predicted")}
@@ -323,20 +321,12 @@ def _chart(model: str, c: Curves) -> str:
         for k in range(1, values.shape[1])
         for step in range(len(values))
     ]  # fmt: skip
-    lines = alt.Chart(pd.DataFrame(rows)).mark_line().encode(
-        x=alt.X("first:Q", title="progress along direction 1"),
-        y=alt.Y("progress:Q", title="progress along this one"),
-        color=alt.Color("network:N", title=None),
-        strokeDash=alt.StrokeDash("curve:N", title=None),
-        order="step:Q",
+    drawn = lines(
+        channel("first:Q", "progress along direction 1"), channel("progress:Q", "progress along this one"), look={},
+        color=channel("network:N", None), strokeDash=channel("curve:N", None), order="step:Q",
     )  # fmt: skip
-    chart: str = (
-        lines.properties(width=200, height=180)
-        .facet(alt.Facet("direction:N", title=model, sort=[f"direction {k}" for k in DIRECTIONS]), columns=3)
-        .resolve_scale(y="independent")
-        .to_json(indent=None)
-    )
-    return chart
+    facet = channel("direction:N", model, sort=[f"direction {k}" for k in DIRECTIONS])
+    return spec(chart(rows, drawn, size=(200, 180), facet=facet, columns=3, apart=["y"]))
 
 
 ROWS: dict[str, Reproduction] = {

@@ -19,8 +19,8 @@ from goodteacher.report.tables import number
 from goodteacher.study.run import Run
 from goodteacher.study.spec import parse_study
 from goodteacher.train.infer import predict
+from goodteacher_lab.benchmark import BENCHMARK
 from goodteacher_lab.job import Budget, Job
-from goodteacher_lab.published import BENCHMARK
 from goodteacher_lab.reading import reduced
 
 # Nothing but the teacher, as softened in Hinton et al.: what is left is a deviation of the student, not of its label.

@@ -10,6 +10,7 @@ from goodteacher.base.errors import ConfigError
 from goodteacher.base.stats import Estimate, mean_interval, paired_difference
 from goodteacher.data.problem import Problem
 from goodteacher.diagnose.explain import Part
+from goodteacher.report.charts import spec
 from goodteacher.report.explain_figures import scatter_chart
 from goodteacher.report.tables import Grid, percent
 from goodteacher.study.run import Run
@@ -189,5 +190,4 @@ def confidence_chart(s: Setting) -> str:
     panels = [
         Part(f"{s.name}, {split}", p.teacher, p.student, p.labels) for split in SPLITS for p in s.parts[split][:1]
     ]
-    chart: str = scatter_chart(panels, most=DRAWN).to_json(indent=None)
-    return chart
+    return spec(scatter_chart(panels, most=DRAWN))

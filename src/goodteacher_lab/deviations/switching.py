@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from goodteacher.base.stats import holm, mean_interval, paired_difference, t_test_p
+from goodteacher.report.charts import channel, chart, free, lines, spec
 from goodteacher.report.tables import Grid, number, percent
 from goodteacher.study.run import Run
 from goodteacher_lab.deviations.runs import (
@@ -193,23 +193,14 @@ def _words(name: str, rows: Mapping[str, Mapping[str, list[float]]]) -> str:
     )
 
 
-def _chart(points: Sequence[Mapping[str, Any]]) -> str:
+def _chart(arms: Sequence[Mapping[str, Any]]) -> str:
     """Return accuracy by the epoch of the switch."""
-    import altair as alt
-
     rows = []
-    for point in points:
+    for point in arms:
         kind, _, epoch = str(point["arm"]).rpartition("-")
         if kind:
             mean = 100 * float(np.mean(point["accuracy"]))
             rows.append({"problem": point["problem"], "student": KINDS[kind], "epoch": int(epoch), "accuracy": mean})
-    lines = alt.Chart(pd.DataFrame(rows)).mark_line(point=True).encode(
-        x=alt.X("epoch:Q", title="epoch of the switch or stop"),
-        y=alt.Y("accuracy:Q", title="test accuracy %", scale=alt.Scale(zero=False)),
-        color=alt.Color("student:N", title=None),
-        tooltip=["student", "epoch", "accuracy"],
-    )  # fmt: skip
-    chart: str = (
-        lines.properties(width=300, height=220).facet("problem:N").resolve_scale(y="independent").to_json(indent=None)
-    )
-    return chart
+    x, y = channel("epoch:Q", "epoch of the switch or stop"), free("accuracy", "test accuracy %")
+    drawn = lines(x, y, color=channel("student:N", None), tooltip=["student", "epoch", "accuracy"])
+    return spec(chart(rows, drawn, size=(300, 220), facet=channel("problem:N"), apart=["y"]))

@@ -12,6 +12,7 @@ import pandas as pd
 from goodteacher.base.errors import ConfigError
 from goodteacher.base.stats import Estimate, rank_correlation, resamples, spearman
 from goodteacher.diagnose.results import Results
+from goodteacher.report.charts import chart, free, points, spec
 from goodteacher.report.tables import Grid, percent
 from goodteacher.study.spec import StudySpec, parse_study
 from goodteacher_lab import reading
@@ -174,17 +175,11 @@ def nearest_grid(frame: pd.DataFrame, most: int = 10) -> Grid:
 
 def teacher_chart(frame: pd.DataFrame) -> str:
     """Return student accuracy against the teacher's squared distance to people, a point an arm."""
-    import altair as alt
-
     means = frame.groupby(["arm", "objective", "map", "epoch"], sort=False)[["mse", "student"]].mean().reset_index()
     means["student"] *= 100
-    dots = alt.Chart(means).mark_point(filled=True).encode(
-        x=alt.X("mse:Q", title="squared distance of the teacher to people", scale=alt.Scale(zero=False)),
-        y=alt.Y("student:Q", title="student accuracy %", scale=alt.Scale(zero=False)),
-        color="map:N", shape="objective:N", tooltip=["arm", "mse", "student"],
-    )  # fmt: skip
-    chart: str = dots.properties(width=420, height=280).to_json(indent=None)
-    return chart
+    x, y = free("mse", "squared distance of the teacher to people"), free("student", "student accuracy %")
+    dots = points(x, y, color="map:N", shape="objective:N", tooltip=["arm", "mse", "student"])
+    return spec(chart(means, dots, size=(420, 280)))
 
 
 def teacher_part(job: Job) -> Part:

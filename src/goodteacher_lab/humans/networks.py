@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
@@ -17,6 +16,7 @@ from goodteacher.base.stats import Estimate, spearman
 from goodteacher.diagnose.distance import distance_to_votes
 from goodteacher.diagnose.ranking import example_scores
 from goodteacher.maps.temperature import fit_temperature
+from goodteacher.report.charts import chart, free, points, spec
 from goodteacher.report.tables import Grid, ends
 
 VOTED, LOGITS = "cifar10.npz", "test_logits_8models.npz"
@@ -159,17 +159,11 @@ def network_grids(
 
 def network_chart(rows: Mapping[str, Mapping[str, float]]) -> str:
     """Return Brier score on labels against squared distance to people, a point a network, raw and calibrated."""
-    import altair as alt
-
-    points = [
+    rows_drawn = [
         {"network": name, "brier": row[score], "distance": row[f"mse to humans, {title}"], "answers": title}
         for name, row in rows.items()
         for score, title in (("brier", "raw"), ("calibrated_brier", "calibrated"))
     ]
-    dots = alt.Chart(pd.DataFrame(points)).mark_point(filled=True).encode(
-        x=alt.X("brier:Q", title="Brier score on labels", scale=alt.Scale(zero=False)),
-        y=alt.Y("distance:Q", title="squared distance to people", scale=alt.Scale(zero=False)),
-        color="answers:N", tooltip=["network", "brier", "distance"],
-    )  # fmt: skip
-    chart: str = dots.properties(width=320, height=240).to_json(indent=None)
-    return chart
+    x, y = free("brier", "Brier score on labels"), free("distance", "squared distance to people")
+    dots = points(x, y, color="answers:N", tooltip=["network", "brier", "distance"])
+    return spec(chart(rows_drawn, dots, size=(320, 240)))

@@ -18,7 +18,7 @@ from goodteacher_lab.mse.cells import (
     alone,
     benchmark_study,
     cell_grid,
-    chart,
+    gain_chart,
     kept,
     of_students,
     of_teachers,
@@ -27,7 +27,7 @@ from goodteacher_lab.mse.cells import (
     run_part,
     verdict,
 )
-from goodteacher_lab.mse.published import SLIPS, TABLE4
+from goodteacher_lab.mse.printed import SLIPS, TABLE4
 from goodteacher_lab.reading import problem_departures
 
 
@@ -139,7 +139,7 @@ def table4(job: Job) -> Finding:
             ),
             cell_grid("Networks", networks, ALONE),
         ),
-        {"Brier - cross-entropy by method": chart(cells)},
+        {"Brier - cross-entropy by method": gain_chart(cells)},
         {"students": plain_cells(cells), "networks": plain_cells(networks), "unfinished": unfinished},
     )
 

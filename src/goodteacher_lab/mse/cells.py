@@ -15,13 +15,14 @@ from goodteacher.base.stats import Estimate, holm, mean_interval, paired_differe
 from goodteacher.data.problem import Problem
 from goodteacher.data.sources import load
 from goodteacher.diagnose.results import Results
+from goodteacher.report.charts import Channel, channel, chart, intervals, points, spec, zero
 from goodteacher.report.tables import Grid, number, percent
 from goodteacher.study.plan import plan_study
 from goodteacher.study.spec import StudySpec
 from goodteacher.study.store import Store
+from goodteacher_lab.benchmark import BENCHMARK, Pair, benchmark
 from goodteacher_lab.job import Job
-from goodteacher_lab.mse.published import Pair, Printed
-from goodteacher_lab.published import BENCHMARK, benchmark
+from goodteacher_lab.mse.printed import Printed
 from goodteacher_lab.reading import BySeed, reduced, spread
 
 OBJECTIVES = ("cross_entropy", "brier")
@@ -119,7 +120,8 @@ def run_part(job: Job, whole: StudySpec, part: StudySpec, problem: Problem) -> t
     merged, add up.
     """
     store = Store(job.out)
-    plan = plan_study(whole, problem.facts, finished_teachers(whole, store))
+    whole, given = finished_teachers(whole, store)
+    plan = plan_study(whole, problem.facts, given)
     store.add_problem(problem, plan.facts)
     folder = store.add_study(plan)
     own = part if part == whole else part.model_copy(update={"name": f"{part.name}-part"})
@@ -267,10 +269,8 @@ def verdict(cells: Sequence[Cell], unfinished: int = 0, classes: int = 100) -> s
     return said + (f" {unfinished} of the runs ordered are not finished." if unfinished else "")
 
 
-def chart(cells: Sequence[Cell]) -> str:
+def gain_chart(cells: Sequence[Cell]) -> str:
     """Return the differences, measured with their intervals and printed, by method."""
-    import altair as alt
-
     rows: list[dict[str, Any]] = []
     for cell in cells:
         gain, printed = cell.gain, cell.published_gain
@@ -280,15 +280,10 @@ def chart(cells: Sequence[Cell]) -> str:
             row = {"setting": cell.setting, "method": cell.method, "source": source}
             rows.append({**row, "gain": value, "low": low, "high": high})
     frame = pd.DataFrame(rows, columns=["setting", "method", "source", "gain", "low", "high"])
-    y, color = alt.Y("method:N", sort=None), alt.Color("source:N", title=None)
-    base = alt.Chart()
-    points = base.mark_point(filled=True).encode(
-        x=alt.X("gain:Q", title="Brier - cross-entropy, points"), y=y, color=color, tooltip=list(frame.columns)
-    )
-    bars = base.transform_filter("isValid(datum.low)").mark_rule().encode(x="low:Q", x2="high:Q", y=y, color=color)
-    zero = base.mark_rule(strokeDash=[2, 2]).encode(x=alt.datum(0))
-    drawn: str = alt.layer(zero, bars, points, data=frame).facet("setting:N", columns=3).to_json(indent=None)
-    return drawn
+    y, color = channel("method:N", sort=None), channel("source:N", None)
+    x = channel("gain:Q", "Brier - cross-entropy, points")
+    layers = (zero(), intervals(y=y, color=color), points(x, y, color=color, tooltip=list(frame.columns)))
+    return spec(chart(frame, *layers, size=(None, None), facet=Channel("setting:N"), columns=3))
 
 
 def plain_cells(cells: Sequence[Cell]) -> list[dict[str, Any]]:

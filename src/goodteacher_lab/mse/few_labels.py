@@ -13,7 +13,9 @@ from goodteacher.base.errors import ConfigError
 from goodteacher.data.labels import label_subset
 from goodteacher.data.problem import Problem
 from goodteacher.diagnose.results import Results
+from goodteacher.report.charts import channel, chart, free, intervals, lines, spec
 from goodteacher.study.spec import StudySpec, parse_study
+from goodteacher_lab.benchmark import BENCHMARK
 from goodteacher_lab.job import Budget, Finding, Job, Reproduction
 from goodteacher_lab.mse.cells import (
     CLAIM,
@@ -28,7 +30,6 @@ from goodteacher_lab.mse.cells import (
     plain_cells,
     verdict,
 )
-from goodteacher_lab.published import BENCHMARK
 from goodteacher_lab.reading import problem_departures, spread
 
 
@@ -194,8 +195,6 @@ def _figure_departures(
 
 def _figure_chart(cells: Sequence[Cell]) -> str:
     """Return the paper's figure: accuracy by number of labels, for both teachers and their students."""
-    import altair as alt
-
     rows = []
     for cell in cells:
         for objective, found in cell.measured.items():
@@ -204,14 +203,10 @@ def _figure_chart(cells: Sequence[Cell]) -> str:
                 place = {"labels": int(cell.setting.split()[0]), "objective": objective, "of": cell.method}
                 rows.append({**place, "accuracy": 100 * e.mean, "low": 100 * e.low, "high": 100 * e.high})
     frame = pd.DataFrame(rows, columns=["labels", "objective", "of", "accuracy", "low", "high"])
-    x = alt.X("labels:Q", title="labelled pictures", scale=alt.Scale(type="log"))
-    color, dash = alt.Color("objective:N", title="teacher's loss"), alt.StrokeDash("of:N")
-    base = alt.Chart(frame)
-    y = alt.Y("accuracy:Q", title="test accuracy %", scale=alt.Scale(zero=False))
-    lines = base.mark_line(point=True).encode(x=x, y=y, color=color, strokeDash=dash, tooltip=list(frame.columns))
-    bars = base.transform_filter("isValid(datum.low)").mark_rule().encode(x=x, y="low:Q", y2="high:Q", color=color)
-    drawn: str = (lines + bars).properties(width=420, height=280).to_json(indent=None)
-    return drawn
+    x = channel("labels:Q", "labelled pictures", scale={"type": "log"})
+    y, color = free("accuracy", "test accuracy %"), channel("objective:N", "teacher's loss")
+    means = lines(x, y, color=color, strokeDash=channel("of:N"), tooltip=list(frame.columns))
+    return spec(chart(frame, means, intervals(x=x, color=color), size=(420, 280)))
 
 
 ROWS: dict[str, Reproduction] = {

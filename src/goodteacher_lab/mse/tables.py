@@ -11,6 +11,7 @@ from goodteacher.data.problem import Problem
 from goodteacher.diagnose.results import Results
 from goodteacher.report.tables import Grid
 from goodteacher.study.spec import StudySpec, parse_study
+from goodteacher_lab.benchmark import Pair, pair_of
 from goodteacher_lab.job import Budget, Finding, Job, Reproduction
 from goodteacher_lab.mse.cells import (
     ALONE,
@@ -20,7 +21,7 @@ from goodteacher_lab.mse.cells import (
     Cell,
     benchmark_study,
     cell_grid,
-    chart,
+    gain_chart,
     kept,
     network_cells,
     of_students,
@@ -29,7 +30,7 @@ from goodteacher_lab.mse.cells import (
     run_part,
     verdict,
 )
-from goodteacher_lab.mse.published import RERUN, SLIPS, STUDENTS, TABLE1, TABLE2, TABLE3, TEACHERS, Pair, Printed
+from goodteacher_lab.mse.printed import RERUN, SLIPS, STUDENTS, TABLE1, TABLE2, TABLE3, TEACHERS, Printed
 from goodteacher_lab.reading import problem_departures
 
 
@@ -138,7 +139,7 @@ def run_pairs(
         and how many of the runs ordered are not finished.
     """
     tag = "" if job.budget == "paper" else f"-{job.budget}"
-    chosen = tuple(_pair(name) for name in job.choices.get("pair", ())) or size.pairs
+    chosen = tuple(pair_of(name) for name in job.choices.get("pair", ())) or size.pairs
     part = job.choices.get("method", size.methods)
     whole_size = replace(size, seeds=max(size.seeds, SIZES[table][job.budget].seeds))
     found: dict[Pair, Results | None] = {}
@@ -156,11 +157,6 @@ def run_pairs(
         notes |= dict.fromkeys(study.notes)
         unfinished += missing
     return found, tuple(f"{note}." for note in notes), unfinished
-
-
-def _pair(name: str) -> Pair:
-    teacher, student = name.split("-")
-    return teacher, student
 
 
 def table1(job: Job) -> Finding:
@@ -203,7 +199,7 @@ def _cifar(
             _titled("Students: published against measured", cells, note),
             cell_grid("Networks: published against measured", networks, ALONE),
         ),
-        {"Brier - cross-entropy by method": chart(cells)},
+        {"Brier - cross-entropy by method": gain_chart(cells)},
         {"students": plain_cells(cells), "networks": plain_cells(networks), "unfinished": unfinished},
     )
 
@@ -274,7 +270,7 @@ def table3(job: Job) -> Finding:
         verdict(tops["top1"], unfinished, problem.classes),
         said,
         tuple(grids),
-        {"Brier - cross-entropy by method, top-1": chart(tops["top1"])},
+        {"Brier - cross-entropy by method, top-1": gain_chart(tops["top1"])},
         {name: plain_cells(cells) for name, cells in tops.items()} | {"unfinished": unfinished},
     )
 

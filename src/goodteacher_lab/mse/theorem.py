@@ -16,9 +16,9 @@ from goodteacher_lab.mse.theorem_checks import (
     Case,
     Found,
     Gaps,
-    chart,
     check_grid,
     example_grid,
+    excess_chart,
     gaps_of,
     less,
     pair_grid,
@@ -125,7 +125,7 @@ def theorem(job: Job) -> Finding:
             rank_grid(ranks),
             example_grid(),
         ),
-        {"excess Brier score against squared distance to p*": chart(found.cases)},
+        {"excess Brier score against squared distance to p*": excess_chart(found.cases)},
         {
             "checks": [
                 {"split": split, "kind": list(kind), "score": score, **asdict(c), "z": c.z}

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 from scipy import stats
 from torch import Tensor
 
 from goodteacher.base.probability import brier_score, kl, log_probabilities, log_soften, nll, squared_distance
 from goodteacher.base.stats import Estimate, holm, mean_interval, spearman
+from goodteacher.report.charts import channel, chart, lines, points, spec
 from goodteacher.report.tables import Grid
 
 SCORES = ("brier", "log")
@@ -320,10 +320,8 @@ def verdict_of(
     return " ".join(said)
 
 
-def chart(cases: Sequence[Case]) -> str:
+def excess_chart(cases: Sequence[Case]) -> str:
     """Return each network's excess Brier score on test and on its training examples, against its squared distance there."""
-    import altair as alt
-
     rows = [
         {
             "examples": c.examples, "trained by": c.objective, "epoch": c.epoch, "width": c.width,
@@ -331,16 +329,10 @@ def chart(cases: Sequence[Case]) -> str:
         }
         for c in cases for where, split in (("held-out examples", "test"), ("its training examples", "train"))
     ]  # fmt: skip
-    frame = pd.DataFrame(rows)
-    points = alt.Chart().mark_point(filled=True, opacity=0.6).encode(
-        x=alt.X("distance:Q", title="squared distance to p* on the same inputs"),
-        y=alt.Y("excess:Q", title="excess Brier score"),
-        color=alt.Color("scored on:N"),
-        shape=alt.Shape("trained by:N"),
+    dots = points(
+        channel("distance:Q", "squared distance to p* on the same inputs"), channel("excess:Q", "excess Brier score"),
+        look={"opacity": 0.6}, color=channel("scored on:N"), shape=channel("trained by:N"),
         tooltip=["width", "epoch", "trained by", "distance", "excess"],
     )  # fmt: skip
-    line = alt.Chart().mark_line(color="gray", strokeDash=[4, 4]).encode(x="distance:Q", y="distance:Q")
-    text: str = (
-        alt.layer(line, points, data=frame).properties(width=260, height=220).facet("examples:N").to_json(indent=None)
-    )
-    return text
+    equal = lines("distance:Q", "distance:Q", look={"color": "gray", "strokeDash": [4, 4]})
+    return spec(chart(rows, equal, dots, size=(260, 220), facet=channel("examples:N")))

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from goodteacher.base.stats import Estimate, mean_interval, paired_difference, rank_correlation, resamples, spearman
+from goodteacher.report.charts import beside, channel, chart, free, points, spec
 from goodteacher.report.tables import Grid, ends, percent
 
 SHARE, SHARE_HALF, PERTURBED = "share of the label", "share of the label, at most 1/2", "three perturbations"
@@ -265,28 +265,20 @@ def plain_points(points: Sequence[Point]) -> list[dict[str, Any]]:
     return [asdict(p) for p in points]
 
 
-def figure_charts(points: Sequence[Point]) -> dict[str, str]:
+def figure_charts(dots: Sequence[Point]) -> dict[str, str]:
     """Return the panels as charts, those of squared distance left and of cross-entropy right."""
-    import altair as alt
-
     charts = {}
+    y, color = free("accuracy", "student accuracy on test, %"), channel("target:N", "taught by")
     for panel, (x, other, kinds) in PANELS.items():
         rows = [
             {"target": p.kind, "x": getattr(p, x), "other": getattr(p, other), "accuracy": 100 * p.accuracy}
-            for p in points
+            for p in dots
             if p.kind in kinds
         ]
-        if not rows:
-            continue
         sides = [
-            alt.Chart(pd.DataFrame(rows)).mark_point(filled=True, opacity=0.7).encode(
-                x=alt.X(f"{column}:Q", title=AXES[name], scale=alt.Scale(zero=False)),
-                y=alt.Y("accuracy:Q", title="student accuracy on test, %", scale=alt.Scale(zero=False)),
-                color=alt.Color("target:N", title="taught by"),
-                tooltip=["target", column, "accuracy"],
-            ).properties(width=300, height=240)
-            for column, name in (("x", x), ("other", other))
-        ]  # fmt: skip
-        text: str = alt.hconcat(*sides).to_json(indent=None)
-        charts[panel] = text
+            points(free(at, AXES[name]), y, look={"opacity": 0.7}, color=color, tooltip=["target", at, "accuracy"])
+            for at, name in (("x", x), ("other", other))
+        ]
+        if rows:
+            charts[panel] = spec(beside([chart(rows, side, size=(300, 240)) for side in sides]))
     return charts

@@ -11,6 +11,7 @@ import pandas as pd
 
 from goodteacher.base.stats import Estimate, holm, paired_difference, t_test_p
 from goodteacher.diagnose.ranking import PREDICTORS
+from goodteacher.report.charts import channel, chart, free, points, spec
 from goodteacher.report.conclusion import ALPHA
 from goodteacher.report.tables import Grid, number, percent
 from goodteacher.study.spec import StudySpec, parse_study
@@ -310,8 +311,6 @@ def _detail(cases: Cases, judged: Sequence[Judged]) -> Grid:
 
 
 def _chart(cases: Sequence[Cases]) -> str:
-    import altair as alt
-
     rows = []
     for c in cases:
         for arm, score, accuracy in zip(
@@ -320,16 +319,8 @@ def _chart(cases: Sequence[Cases]) -> str:
             kind = arm.split("-")[0] if arm.count("-") == 2 else "with a map"
             setting = f"{c.problem}, {c.student}"
             rows.append({"setting": setting, "teacher": arm, "kind": kind, "score": -score, "accuracy": accuracy})
-    points = alt.Chart(pd.DataFrame(rows)).mark_point(filled=True, opacity=0.7).encode(
-        x=alt.X("score:Q", title="calibrated Brier of the teacher", scale=alt.Scale(zero=False)),
-        y=alt.Y("accuracy:Q", title="student accuracy", scale=alt.Scale(zero=False)),
-        color=alt.Color("kind:N", title="teacher"),
-        tooltip=["teacher", "score", "accuracy"],
-    )  # fmt: skip
-    chart: str = (
-        points.properties(width=300, height=220)
-        .facet("setting:N", columns=2)
-        .resolve_scale(x="independent", y="independent")
-        .to_json(indent=None)
-    )
-    return chart
+    x, y = free("score", "calibrated Brier of the teacher"), free("accuracy", "student accuracy")
+    tooltip = ["teacher", "score", "accuracy"]
+    dots = points(x, y, look={"opacity": 0.7}, color=channel("kind:N", "teacher"), tooltip=tooltip)
+    facet = channel("setting:N")
+    return spec(chart(rows, dots, size=(300, 220), facet=facet, columns=2, apart=["x", "y"]))

@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from goodteacher.base.stats import Estimate, spearman
 from goodteacher.data.gaussian import gaussian_problem
 from goodteacher.data.problem import Problem
 from goodteacher.diagnose.distance import distance_to_truth, distance_to_votes
 from goodteacher.diagnose.results import Results
 from goodteacher.maps.table import parse_map
+from goodteacher.report.charts import channel, chart, free, points, spec
 from goodteacher.report.conclusion import ALPHA
 from goodteacher.report.tables import Grid, ends, percent
 from goodteacher.study.spec import StudySpec, parse_study
@@ -276,21 +275,15 @@ def _chart(
     rows: Mapping[str, Mapping[str, Mapping[int, float]]], taught: Mapping[str, Mapping[int, float]], score: str
 ) -> str:
     """Return student accuracy against the distance of what they were taught, one point a way and seed."""
-    import altair as alt
-
-    points = [
+    rows_drawn = [
         {"way": t, "distance": row[score][seed], "accuracy": 100 * taught[t][seed], "seed": seed}
         for t, row in rows.items()
         for seed in sorted(set(row[score]) & set(taught[t]))
     ]
     title = "squared distance to the true label distribution" if score == "mse" else "held-out Brier score"
-    chart = alt.Chart(pd.DataFrame(points)).mark_point(filled=True).encode(
-        x=alt.X("distance:Q", title=title, scale=alt.Scale(zero=False)),
-        y=alt.Y("accuracy:Q", title="student accuracy %", scale=alt.Scale(zero=False)),
-        color=alt.Color("way:N", sort=None), tooltip=["way", "distance", "accuracy", "seed"],
-    )  # fmt: skip
-    text: str = chart.properties(width=420, height=280).to_json(indent=None)
-    return text
+    tooltip = ["way", "distance", "accuracy", "seed"]
+    x, y = free("distance", title), free("accuracy", "student accuracy %")
+    return spec(chart(rows_drawn, points(x, y, color=channel("way:N", sort=None), tooltip=tooltip), size=(420, 280)))
 
 
 ROWS: dict[str, Reproduction] = {

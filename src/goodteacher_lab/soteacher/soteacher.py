@@ -6,23 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pandas as pd
-
 from goodteacher.base.stats import Estimate
 from goodteacher.diagnose.results import Results
+from goodteacher.report.charts import channel, chart, free, lines, points, spec
 from goodteacher.report.tables import Grid, percent
 from goodteacher.study.spec import StudySpec, parse_study
 from goodteacher_lab import reading
+from goodteacher_lab.benchmark import BENCHMARK, LIGHT, pair_of
 from goodteacher_lab.job import Budget, Finding, Job, Reproduction
-from goodteacher_lab.published import BENCHMARK, LIGHT
+from goodteacher_lab.published import published
 
-# Dong, Liu & Shang (2024), CIFAR-100, plain KD: (student, teacher) by standard teacher and by SoTeacher, and how this is known.
-PUBLISHED: dict[tuple[str, str], tuple[tuple[float, float | None], tuple[float, float | None], str]] = {
-    ("wrn_40_2", "wrn_40_1"): ((73.73, 76.38), (74.35, 74.95), "a third party's summary, cells from memory"),
-    ("wrn_40_2", "wrn_16_2"): ((74.87, None), (75.39, None), "not verified"),
-    ("resnet32x4", "shufflenetv2"): ((74.86, None), (77.24, None), "not verified"),
-}
-PAIRS = {f"{teacher}-{student}": (teacher, student) for teacher, student in PUBLISHED}
+PUBLISHED: dict[str, dict[str, Any]] = published("dong2024")["table1"]
+PAIRS: dict[str, tuple[Any, Any]] = {name: pair_of(name) for name in PUBLISHED}
 # The distilling side of the released script: half the label, half the teacher at T = 4.
 TAUGHT: dict[str, Any] = {"kd": {"alpha": 0.5, "gamma": 0.5, "temperature": 4.0}}
 # Reviewers of the paper: a standard teacher of about epoch 150 of 240 teaches as well in its Figure 1.
@@ -173,28 +168,16 @@ def _figure_differences(
     return found, stopped, chosen
 
 
-def _figure_chart(points: Sequence[Mapping[str, Any]]) -> str:
+def _figure_chart(ages: Sequence[Mapping[str, Any]]) -> str:
     """Return the figure of the paper: both accuracies against the teacher's epoch."""
-    import altair as alt
-
     rows = [
-        {
-            **{"teacher": p["teacher"], "epoch": p["epoch"], "of": of},
-            "accuracy": 100 * reading.spread(p[key]).mean,
-        }
-        for p in points
+        {"teacher": p["teacher"], "epoch": p["epoch"], "of": of, "accuracy": 100 * reading.spread(p[key]).mean}
+        for p in ages
         for key, of in (("of", "teacher"), ("taught", "student"))
     ]
-    lines = alt.Chart(pd.DataFrame(rows)).mark_line(point=True).encode(
-        x=alt.X("epoch:Q", title="the teacher's epoch"),
-        y=alt.Y("accuracy:Q", title="test accuracy %", scale=alt.Scale(zero=False)),
-        color=alt.Color("teacher:N", title="teacher"),
-        tooltip=["teacher", "epoch", "accuracy"],
-    )  # fmt: skip
-    chart: str = (
-        lines.properties(width=300, height=220).facet("of:N").resolve_scale(y="independent").to_json(indent=None)
-    )
-    return chart
+    x, y = channel("epoch:Q", "the teacher's epoch"), free("accuracy", "test accuracy %")
+    drawn = lines(x, y, color=channel("teacher:N", "teacher"), tooltip=["teacher", "epoch", "accuracy"])
+    return spec(chart(rows, drawn, size=(300, 220), facet=channel("of:N"), apart=["y"]))
 
 
 def table_study(name: str, size: Size, words: Mapping[str, Any]) -> StudySpec:
@@ -302,8 +285,8 @@ def _pair_grid(title: str, rows: Mapping[str, Mapping[str, reading.BySeed]], bas
 def _published_grid(gains: Mapping[str, Estimate]) -> Grid:
     """Return published gains beside those measured."""
     rows = []
-    for name, pair in PAIRS.items():
-        standard, own, known = PUBLISHED[pair]
+    for name, row in PUBLISHED.items():
+        standard, own, known = row["standard"], row["soteacher"], row["known"]
         cells = [f"{a:.2f} (teacher {b})" if b else f"{a:.2f}" for a, b in (standard, own)]
         measured = gains.get(name)
         n = str(measured.n) if measured else "-"
@@ -319,19 +302,15 @@ def _published_grid(gains: Mapping[str, Estimate]) -> Grid:
 
 def _table_chart(data: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -> str:
     """Return student accuracy by teacher, one dot a seed."""
-    import altair as alt
-
     rows = [
         {"pair": pair, "teacher": arm, "student accuracy": 100 * value}
         for pair, arms in data.items()
         for arm, row in arms.items()
         for value in row["student"]
     ]
-    dots = alt.Chart(pd.DataFrame(rows)).mark_point(filled=True).encode(
-        x=alt.X("student accuracy:Q", scale=alt.Scale(zero=False)), y=alt.Y("teacher:N", sort=None), tooltip=list(rows[0]),
-    )  # fmt: skip
-    chart: str = dots.properties(width=300).facet("pair:N").resolve_scale(x="independent").to_json(indent=None)
-    return chart
+    x = channel("student accuracy:Q", scale={"zero": False})
+    dots = points(x, channel("teacher:N", sort=None), tooltip=list(rows[0]))
+    return spec(chart(rows, dots, size=(300, None), facet=channel("pair:N"), apart=["x"]))
 
 
 ROWS: dict[str, Reproduction] = {

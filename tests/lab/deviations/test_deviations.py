@@ -9,7 +9,7 @@ import torch
 
 from goodteacher.base.errors import ConfigError
 from goodteacher.data.sources import load
-from goodteacher_lab.deviations.deviations import PUBLISHED_COUNTS, ROWS, mislabelled, noise, scatter
+from goodteacher_lab.deviations.deviations import PAPER, ROWS, mislabelled, noise, scatter
 from goodteacher_lab.job import BUDGETS, Job
 
 
@@ -44,7 +44,7 @@ def test_a_tiny_scatter_counts_its_settings(tmp_path):
     job = Job(epochs=1, seeds=1, out=tmp_path, quiet=True, choices={"problem": ("few_digits",)})
     found = scatter(job)
     counts = found.grids[0]
-    assert "n = 3 settings" in counts.title and counts.rows[0][1] == PUBLISHED_COUNTS["test"]
+    assert "n = 3 settings" in counts.title and counts.rows[0][1] == PAPER["counts"]["test"]
     assert all(cell.endswith("of 3") for row in counts.rows[:2] for cell in row[2:])
     assert len(found.charts) == 3 and all("vega-lite" in chart for chart in found.charts.values())
     assert json.dumps(found.data, allow_nan=False) and "18 of 18" in found.verdict

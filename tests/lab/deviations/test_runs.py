@@ -31,7 +31,7 @@ def part(seed, n=60):
     return Part("test", *(2 * torch.randn(n, 4, generator=generator) for _ in range(2)), torch.arange(n) % 4)
 
 
-def test_an_order_decides_problems_and_sizes():
+def test_a_job_decides_problems_and_sizes():
     assert problems_of(Job()) == tuple(WORDS)
     assert problems_of(Job(images="x.npz")) == ("images",)
     assert problems_of(Job(choices={"problem": ("gaussian",)})) == ("gaussian",)

@@ -11,7 +11,7 @@ import pytest
 from goodteacher.base.errors import ConfigError
 from goodteacher_lab.job import Job
 from goodteacher_lab.mse.binary import BINARY, METHODS4, TASKS, binary_study, table4, task_words, tasks_of
-from goodteacher_lab.mse.published import TABLE4
+from goodteacher_lab.mse.printed import TABLE4
 
 
 def test_printed_tasks_and_methods_are_those_run():

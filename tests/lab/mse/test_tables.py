@@ -13,12 +13,12 @@ from goodteacher.data.facts import Facts
 from goodteacher.methods.table import parse_method
 from goodteacher.models.table import MODELS
 from goodteacher.study.plan import plan_study
+from goodteacher_lab.benchmark import LIGHT
 from goodteacher_lab.job import Job
 from goodteacher_lab.mse import tables as mse_tables
-from goodteacher_lab.mse.cells import Cell, cell_grid, chart, overall, verdict, within
-from goodteacher_lab.mse.published import RERUN, SLIPS, STUDENTS, TABLE1, TABLE2, TABLE3, TEACHERS
+from goodteacher_lab.mse.cells import Cell, cell_grid, gain_chart, overall, verdict, within
+from goodteacher_lab.mse.printed import RERUN, SLIPS, STUDENTS, TABLE1, TABLE2, TABLE3, TEACHERS
 from goodteacher_lab.mse.tables import METHODS1, METHODS2, METHODS3, ROWS, SIZES, STAND_IN, table1, table3
-from goodteacher_lab.published import LIGHT
 
 CIFAR100 = Facts("f" * 16, 100, (3, 32, 32), 45000, True, False, False)
 WORDS = {"name": "cifar100"}
@@ -106,7 +106,7 @@ def test_what_is_not_finished_is_a_dash():
     assert grid.rows[1][2:] == ("58.58*", "59.63", "+1.05", "-", "-", "-", "-", "0")
     lacking = cell_grid("t", [cell("a", "kd", [0.5, 0.6], [0.6])]).rows[0]
     assert lacking[7] == "+10.00" and lacking[-1] == "1 of 2"  # one pair, though two seeds of a column are there
-    drawn = json.loads(chart([cell("a", "kd", [0.5, 0.6], [0.6, 0.8])]))
+    drawn = json.loads(gain_chart([cell("a", "kd", [0.5, 0.6], [0.6, 0.8])]))
     (rows,) = drawn["datasets"].values()
     assert [(r["source"], round(r["gain"], 6)) for r in rows] == [("measured", 15.0), ("published", 0.5)]
 

@@ -22,12 +22,14 @@ def test_objectives_stopping_regularisation_architectures_and_maps_all_vary():
     assert sum(arm.map is not None for arm in study.teachers.values()) == 2 * 2 * 2 * len(MAPS)
 
 
-def test_a_tiny_order_judges_every_quantity_on_two_problems(tmp_path, monkeypatch):
+def test_a_tiny_job_judges_every_quantity_on_two_problems(tmp_path, monkeypatch):
+    small = {"name": "gaussian", "classes": 3, "train": 200, "validation": 200, "test": 300}
+    monkeypatch.setitem(VECTORS, "gaussian3", (small, 0.02))
     monkeypatch.setattr(recipe, "OBJECTIVES", ("cross_entropy", "brier"))
     monkeypatch.setattr(recipe, "REGULARISED", {"mixup": {"mixup": 0.2}})
     monkeypatch.setattr(recipe, "MAPS", {"flat": {"temperature": {"value": 3.0}}})
     chosen = {"problem": ("digits", "gaussian3")}
-    found = predictors(Job(epochs=2, seeds=2, choices=chosen, out=tmp_path, quiet=True))
+    found = predictors(Job(epochs=1, seeds=2, choices=chosen, out=tmp_path, quiet=True))
     rows = [r for r in found.data["judged"] if r["problem"] == "digits" and r["student"] == "T1"]
     held_out = {"calibrated_brier", "calibrated_nll", "brier", "nll", "accuracy", "ece"}
     assert held_out <= {r["quantity"] for r in rows}

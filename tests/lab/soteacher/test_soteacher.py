@@ -51,12 +51,13 @@ def test_light_students_train_at_a_fifth_of_the_rate():
 
 
 def test_published_students_gain_while_the_teacher_loses():
-    (standard, own, _) = PUBLISHED["wrn_40_2", "wrn_40_1"]
+    row = PUBLISHED["wrn_40_2-wrn_40_1"]
+    standard, own = row["standard"], row["soteacher"]
     assert own[0] - standard[0] == pytest.approx(0.62) and own[1] < standard[1]
-    assert ROWS["soteacher/table"].choices["pair"] == tuple(f"{t}-{s}" for t, s in PUBLISHED)
+    assert ROWS["soteacher/table"].choices["pair"] == tuple(PUBLISHED)
 
 
-def test_an_order_decides_epochs_and_seeds_and_large_budgets_need_pictures():
+def test_a_job_decides_epochs_and_seeds_and_large_budgets_need_pictures():
     assert size_of(Job(epochs=3, seeds=2)).epochs == 3 and size_of(Job()).seeds == DIGITS.seeds
     with pytest.raises(ConfigError, match="--images: must say where pictures are"):
         size_of(Job(budget="paper"))

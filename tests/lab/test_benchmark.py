@@ -5,14 +5,14 @@ import pytest
 from goodteacher.base.compose import option_defaults
 from goodteacher.methods.table import METHODS
 from goodteacher.models.table import MODELS
-from goodteacher_lab.published import LIGHT, PAIRS, benchmark, options_of
+from goodteacher_lab.benchmark import LIGHT, PAIRS, benchmark, options_of
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids="->".join)
+@pytest.mark.parametrize("pair", PAIRS)
 def test_every_row_names_models_methods_options_and_a_source(pair):
-    assert set(pair) <= set(MODELS)
-    for method, (options, source) in PAIRS[pair].items():
-        assert set(options) <= set(option_defaults(METHODS[method].build)) and source
+    assert set(pair.split("-")) <= set(MODELS)
+    for method, known in PAIRS[pair].items():
+        assert set(known["options"]) <= set(option_defaults(METHODS[method].build)) and known["source"]
 
 
 def test_published_options_reach_the_study_and_gaps_are_said():
