@@ -33,10 +33,11 @@ from goodteacher_lab.mse.toy_panels import (
     figure_charts,
     figure_grids,
     judge,
+    panel_estimates,
     panel_rows,
     pooled,
 )
-from goodteacher_lab.mse.toy_verdict import figure_verdict, panel_estimates
+from goodteacher_lab.mse.toy_verdict import figure_verdict
 from goodteacher_lab.sizes import SIZES
 from goodteacher_lab.table import REPRODUCTIONS
 
