@@ -44,7 +44,7 @@ class Cases:
     Attributes:
         problem: name.
         student: arm.
-        scores: a row a teacher arm, a column a quantity; higher is better in every column, NaN where it is not known.
+        scores: one row per teacher arm, one column per quantity; higher is better in every column, NaN where it is not known.
         accuracy: ``(teachers, seeds)`` test accuracy of the students.
         trainings: what each teacher comes from; empty if each has a training of its own.
     """
@@ -57,7 +57,7 @@ class Cases:
 
 
 def cases_of(problem: str, results: Results) -> list[Cases]:
-    """Return the cases of a finished study, one a student arm.
+    """Return the cases of a finished study, one per student arm.
 
     Args:
         problem: its name for people.

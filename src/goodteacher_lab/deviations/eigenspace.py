@@ -302,7 +302,7 @@ def _plain(c: Curves) -> dict[str, Any]:
 
 
 def _chart(model: str, c: Curves) -> str:
-    """Return progress along lower directions against that along the first, a panel a direction; predictions dashed."""
+    """Return progress along lower directions against that along the first, one panel per direction; predictions dashed."""
     kinds = {"teacher": (c.teacher, "measured"), "student": (c.student, "measured")}
     if c.predicted is not None:
         kinds |= {"teacher ": (c.predicted[0], "predicted"), "student ": (c.predicted[1], "predicted")}

@@ -36,19 +36,19 @@ PAIRS = {
     "large-to-other": ("large", "other"),
 }
 SPLITS = ("train", "test")
-# Points a panel of the figure.
+# Points per panel of the figure.
 DRAWN = 300
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A pair of models on a problem: runs by role, one a seed, and what their confidences show.
+    """A pair of models on a problem: runs by role, one per seed, and what their confidences show.
 
     Attributes:
         name: for people.
-        runs: ``teacher``, ``student`` and ``alone``, the student's model without a teacher, one run a seed.
-        accuracy: of each role on test, one a seed.
-        parts: split to answers of teacher and student, one a seed.
+        runs: ``teacher``, ``student`` and ``alone``, the student's model without a teacher, one run per seed.
+        accuracy: of each role on test, one per seed.
+        parts: split to answers of teacher and student, one per seed.
         seen: (split, kind) to deviations; kinds are ``taught``, ``alone`` and ``exchanged``, the taught pair's other way round.
     """
 
@@ -183,7 +183,7 @@ def plain_setting(s: Setting) -> dict[str, Any]:
 
 
 def confidence_chart(s: Setting) -> str:
-    """Return the first seed's confidences, a panel a split."""
+    """Return the first seed's confidences, one panel per split."""
     panels = [
         Part(f"{s.name}, {split}", p.teacher, p.student, p.labels) for split in SPLITS for p in s.parts[split][:1]
     ]

@@ -37,7 +37,7 @@ class Part:
 
 
 def arm_table(results: Results, epochs: int) -> pd.DataFrame:
-    """Return a row a teacher arm and seed: factors, scores on labels, distances to people on test, student accuracy."""
+    """Return one row per teacher arm and seed: factors, scores on labels, distances to people on test, student accuracy."""
     rows = []
     for name in results.study.teachers:
         head, _, epoch = name.partition("_epoch")
@@ -138,7 +138,7 @@ def nearest_grid(frame: pd.DataFrame, most: int = 10) -> Grid:
 
 
 def teacher_chart(frame: pd.DataFrame) -> str:
-    """Return student accuracy against the teacher's squared distance to people, a point an arm."""
+    """Return student accuracy against the teacher's squared distance to people, one point per arm."""
     means = frame.groupby(["arm", "objective", "map", "epoch"], sort=False)[["mse", "student"]].mean().reset_index()
     means["student"] *= 100
     x, y = free("mse", "squared distance of the teacher to people"), free("student", "student accuracy %")

@@ -84,7 +84,7 @@ def published_networks(root: Path) -> tuple[dict[str, dict[str, float]], int]:
     """Return the published networks' scores by name, and the number of pictures.
 
     Args:
-        root: folder of ``cifar10.npz`` (``y_test``, ``votes_test``) and ``test_logits_8models.npz`` (``(N, C)`` a network).
+        root: folder of ``cifar10.npz`` (``y_test``, ``votes_test``) and ``test_logits_8models.npz`` (``(N, C)`` per network).
 
     Raises:
         DataError: if a file is missing, or no network answers for the voted pictures.
@@ -146,7 +146,7 @@ def correlation_grid(title: str, found: Mapping[str, Estimate], ends: tuple[str,
 
 
 def network_chart(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """Return Brier score on labels against squared distance to people, a point a network, raw and calibrated."""
+    """Return Brier score on labels against squared distance to people, one point per network, raw and calibrated."""
     rows_drawn = [
         {"network": name, "brier": row[score], "distance": row[f"mse to humans, {title}"], "answers": title}
         for name, row in rows.items()

@@ -19,7 +19,6 @@ CROSS_ENTROPY, BRIER, BRIER_SUM = "cross-entropy teacher", "Brier teacher", "sum
 SLOW = "slowed cross-entropy teacher"
 NETWORKS = (CROSS_ENTROPY, BRIER, BRIER_SUM, SLOW)
 COMPARISONS = ((BRIER, CROSS_ENTROPY), (BRIER_SUM, CROSS_ENTROPY), (SLOW, CROSS_ENTROPY), (BRIER, SLOW))
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True)

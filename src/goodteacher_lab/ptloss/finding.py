@@ -201,7 +201,7 @@ def _verdict(nearer: list[reading.Difference], found: list[reading.Difference], 
 def _chart(
     rows: Mapping[str, Mapping[str, Mapping[int, float]]], taught: Mapping[str, Mapping[int, float]], score: str
 ) -> str:
-    """Return student accuracy against the distance of what they were taught, one point a way and seed."""
+    """Return student accuracy against the distance of what they were taught, one point per way and seed."""
     rows_drawn = [
         {"way": t, "distance": row[score][seed], "accuracy": 100 * taught[t][seed], "seed": seed}
         for t, row in rows.items()
