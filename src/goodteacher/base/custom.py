@@ -1,18 +1,16 @@
-"""A user's own functions and classes, named ``module:Name`` wherever a table's name is expected.
+"""A user's own functions and classes, named ``module:Name`` or ``path.py:Name`` wherever a table's name is expected.
 
 A name is looked up anew in every process that meets it, so that workers and later sessions find what the first one used.
 """
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
-from goodteacher.base.errors import ConfigError, GoodteacherError
+from goodteacher.base.errors import ConfigError, GoodteacherError, suggest
+from goodteacher.base.own_modules import is_path, load_module, module_file
 
 T = TypeVar("T")
 
@@ -22,12 +20,20 @@ def is_own(name: str) -> bool:
     return ":" in name
 
 
+def own_identity(name: str) -> str:
+    """Return what tells a user's own name from the same name in another folder: the path of its file, where it has one."""
+    module, _, attribute = name.rpartition(":")
+    file = module_file(module if is_path(module) else f"./{module.replace('.', '/')}")
+    return name if file is None else f"{file}:{attribute}"
+
+
 def resolve(what: str, name: str) -> Callable[..., Any]:
-    """Return what a name stands for.
+    r"""Return what a name stands for.
 
     Args:
         what: the kind of thing, for messages: ``model``, ``method``, ...
-        name: ``package.module:name``, where the module is importable or a .py file in the current folder.
+        name: ``package.module:name``, where the module is importable, also from the current folder, or ``path/to/file.py:name``;
+            a relative path is read from the current folder.
 
     Returns:
         A function or a class.
@@ -39,20 +45,15 @@ def resolve(what: str, name: str) -> Callable[..., Any]:
         >>> resolve("method", "math:sqrt")(4.0)
         2.0
     """
-    module_name, _, attribute = name.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name.removesuffix(".py").replace("/", "."))
-    except ImportError as error:
-        raise ConfigError(f"{what} '{name}'", rule="must name an importable module", received=str(error)) from None
-    except Exception as error:
-        received = f"{type(error).__name__}: {error}"
-        raise ConfigError(f"{what} '{name}'", rule="must name an importable module", received=received) from error
+    # A path may hold a colon, as C:\nets\small.py:make does; a function's name holds none.
+    module_name, _, attribute = name.rpartition(":")
+    module = load_module(module_name, f"{what} '{name}'")
     found = getattr(module, attribute, None)
     if not callable(found):
-        raise ConfigError(f"{what} '{name}'", rule=f"must name a function of {module_name}", received=repr(attribute))
+        own = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
+        remedy = suggest(attribute, own) if own else ""
+        rule = f"must name a function of {module_name}"
+        raise ConfigError(f"{what} '{name}'", rule=rule, received=repr(attribute), remedy=remedy)
     return found  # type: ignore[no-any-return]
 
 

@@ -61,7 +61,7 @@ def custom_factory(name: str) -> Callable[..., nn.Module]:
     """Return the constructor behind a custom name.
 
     Args:
-        name: ``package.module:function``, where the module is importable or a .py file in the current folder, or a name from
+        name: ``package.module:function`` or ``path/to/file.py:function`` (see `goodteacher.base.custom.resolve`), or a name from
             `hand_over`.
 
     Returns:
