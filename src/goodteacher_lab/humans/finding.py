@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from goodteacher.base.errors import ConfigError
-from goodteacher.base.stats import Estimate, rank_correlation, resamples, spearman
+from goodteacher.base.stats import Estimate, spearman
 from goodteacher.diagnose.results import Results
 from goodteacher.report.charts import chart, free, points, spec
 from goodteacher.report.tables import Grid, correlation, each, grid, percent
@@ -19,6 +19,7 @@ from goodteacher_lab.claims import claim_of
 from goodteacher_lab.humans import networks
 from goodteacher_lab.humans.study import people_study
 from goodteacher_lab.job import Finding, Job
+from goodteacher_lab.judging import correlation_difference
 from goodteacher_lab.sizes import size_of
 
 PARTS = ("published", "teachers")
@@ -84,16 +85,7 @@ def advantage(frame: pd.DataFrame, a: str, b: str) -> Estimate:
     """
     means = frame[["arm", a, b, "student"]].groupby("arm", sort=False).mean()
     near, other, student = (np.asarray(v) for v in (-means[a], -means[b], means["student"].round(12)))
-
-    def gain(rows: np.ndarray) -> float:
-        return float(rank_correlation(near[rows], student[rows]) - rank_correlation(other[rows], student[rows]))
-
-    nan = float("nan")
-    if len(means) < 4:
-        return Estimate(nan, nan, nan, len(means))
-    drawn = [gain(rows) for rows in resamples(len(means), trainings_of(frame))]
-    low, high = np.nanquantile(drawn, [0.025, 0.975]) if drawn else (nan, nan)
-    return Estimate(gain(np.arange(len(means))), float(low), float(high), len(means))
+    return correlation_difference(other, near, student, groups=trainings_of(frame))
 
 
 # What varies, its level, and means of the level by quantity and seed.

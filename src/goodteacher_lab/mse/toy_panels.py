@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from goodteacher.base.stats import Estimate, mean_interval, paired_difference, rank_correlation, resamples, spearman
+from goodteacher.base.stats import Estimate, mean_interval, paired_difference, spearman
 from goodteacher.report.charts import beside, channel, chart, free, points, spec
 from goodteacher.report.tables import Grid, correlation, each, grid, percent
+from goodteacher_lab.judging import correlation_difference
 
 SHARE, SHARE_HALF, PERTURBED = "share of the label", "share of the label, at most 1/2", "three perturbations"
 CROSS_ENTROPY, BRIER, BRIER_SUM = "cross-entropy teacher", "Brier teacher", "summed Brier teacher"
@@ -97,19 +97,6 @@ def judge(mse: Sequence[float], ce: Sequence[float], accuracy: Sequence[float]) 
     between = spearman(a.tolist(), b.tolist()).mean
     own = spearman(a.tolist(), y.tolist()), spearman(b.tolist(), y.tolist())
     return Judged(*own, correlation_difference(a, b, y), between, int(told.sum()), right)
-
-
-def correlation_difference(
-    a: npt.NDArray[np.float64], b: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
-) -> Estimate:
-    """Return the rank correlation of b with y less that of a, with a bootstrap interval over dots taken together."""
-    nan = float("nan")
-    if len(y) < 4 or min(np.ptp(a), np.ptp(b), np.ptp(y)) == 0:
-        return Estimate(nan, nan, nan, len(y))
-    rows = np.stack([np.arange(len(y)), *resamples(len(y))])
-    gain = rank_correlation(b[rows], y[rows]) - rank_correlation(a[rows], y[rows])
-    low, high = np.nanquantile(gain[1:], [0.025, 0.975])
-    return Estimate(float(gain[0]), float(low), float(high), len(y))
 
 
 def panel_rows(points: Sequence[Point]) -> dict[tuple[str, str], Judged]:
