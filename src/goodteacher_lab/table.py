@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from goodteacher_lab import sizes
 from goodteacher_lab.deviations import eigenspace, noise, scatter, switching
+from goodteacher_lab.deviations.runs import PROBLEMS
+from goodteacher_lab.deviations.settings import PAIRS
 from goodteacher_lab.humans import finding as humans
 from goodteacher_lab.job import Reproduction
 from goodteacher_lab.mse import binary, few_labels, tables, theorem, toy
@@ -99,7 +101,7 @@ REPRODUCTIONS: dict[str, Reproduction] = {
         scatter.scatter,
         f"{DEVIATING}: student against teacher confidence",
         DEVIATIONS,
-        {"problem": scatter.PROBLEMS, "pair": tuple(scatter.PAIRS)},
+        {"problem": PROBLEMS, "pair": tuple(PAIRS)},
     ),
     "deviations/noise": Reproduction(
         noise.noise, f"{DEVIATING}: noisy labels", DEVIATIONS, {"rate": tuple(f"{rate:g}" for rate in noise.RATES)}
@@ -108,7 +110,7 @@ REPRODUCTIONS: dict[str, Reproduction] = {
         switching.switching,
         f"{DEVIATING}: early-stopped and loss-switching students",
         {**DEVIATIONS, "minutes": "2 minutes, 15 with --images"},
-        {"problem": scatter.PROBLEMS},
+        {"problem": PROBLEMS},
     ),
     "deviations/eigenspace": Reproduction(
         eigenspace.eigenspace,

@@ -19,9 +19,10 @@ from goodteacher.data.digits import digits_problem
 from goodteacher.data.problem import Problem
 from goodteacher.models.mlp import MLP
 from goodteacher.report.charts import channel, chart, lines, spec
-from goodteacher.report.tables import Grid, grid
+from goodteacher.report.tables import Grid, each, grid
 from goodteacher_lab import reading
 from goodteacher_lab.claims import claim_of
+from goodteacher_lab.deviations.runs import written
 from goodteacher_lab.job import Finding, Job
 from goodteacher_lab.sizes import size_of
 from goodteacher_lab.spectrum import Spectrum, at_equal_top, eigendirections, flow_progress, progress
@@ -142,14 +143,10 @@ def squared(inputs: Tensor, labels: Tensor, classes: int, updates: int) -> Curve
     zero = inputs.new_zeros(classes, inputs.shape[1])
 
     def taught_by(target: Tensor) -> Trajectory:
-        return descend(
-            [zero],
-            linear,
-            lambda y: 0.5 * (y - target).square().sum() / len(target),
-            inputs,
-            rate=rate,
-            updates=updates,
-        )
+        def loss(y: Tensor) -> Tensor:
+            return 0.5 * (y - target).square().sum() / len(target)
+
+        return descend([zero], linear, loss, inputs, rate=rate, updates=updates)
 
     teacher = taught_by(targets)
     student = taught_by(teacher.outputs)
@@ -278,10 +275,9 @@ def _grid(
         "model": lambda row: row[0],
         "direction": lambda row: str(row[2][0]),
         "eigenvalue / first": share,
-        "student / teacher": lambda row: _written(row[2][1]),
-        "predicted": lambda row: _written(row[2][2]),
-        "teacher's end": lambda row: end(row, "teacher"),
-        "student's end": lambda row: end(row, "student"),
+        "student / teacher": lambda row: written(row[2][1], 3),
+        "predicted": lambda row: "-" if (e := row[2][2]) is None else written(e, 3),
+        **each({"teacher's end": "teacher", "student's end": "student"}, end),
         "student is": lambda row: told(row[2][1]),
     }
     cells = [(model, i, ratio) for model, row in rows.items() for i, ratio in enumerate(row, start=1)]
@@ -295,12 +291,6 @@ def _grid(
     return grid(f"At equal progress along the first direction (n = {n} seeds)", cells, columns, note)
 
 
-def _written(e: Estimate | None) -> str:
-    if e is None:
-        return "-"
-    return f"{e.mean:.3f}" if e.n == 1 else f"{e.mean:.3f} [{e.low:.3f}, {e.high:.3f}]"
-
-
 def _plain(c: Curves) -> dict[str, Any]:
     predicted = {} if c.predicted is None else {"predicted": [p.tolist() for p in c.predicted]}
     return {
@@ -312,7 +302,7 @@ def _plain(c: Curves) -> dict[str, Any]:
 
 
 def _chart(model: str, c: Curves) -> str:
-    """Return progress along lower directions against that along the first, a panel a direction; predictions dashed."""
+    """Return progress along lower directions against that along the first, one panel per direction; predictions dashed."""
     kinds = {"teacher": (c.teacher, "measured"), "student": (c.student, "measured")}
     if c.predicted is not None:
         kinds |= {"teacher ": (c.predicted[0], "predicted"), "student ": (c.predicted[1], "predicted")}

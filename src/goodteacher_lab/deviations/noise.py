@@ -15,16 +15,8 @@ from goodteacher.data.sources import load
 from goodteacher.diagnose.explain import Part
 from goodteacher.report.tables import Grid, percent
 from goodteacher_lab.claims import claim_of
+from goodteacher_lab.deviations import settings as setting
 from goodteacher_lab.deviations.runs import EVERY, loaded, measured, problems_of, sized, written
-from goodteacher_lab.deviations.settings import (
-    Setting,
-    accuracy_grid,
-    confidence_chart,
-    departures_of,
-    deviation_grid,
-    plain_setting,
-    trained,
-)
 from goodteacher_lab.job import Finding, Job
 from goodteacher_lab.published import published
 
@@ -51,8 +43,8 @@ def noise(job: Job) -> Finding:
         words, problem = loaded(job, name, size, noise=rate)
         title = f"{rate:.0%} wrong labels"
         job.say(f"{title}: {size.seeds} seeds")
-        (found[rate],) = trained(job, f"deviations-noise-{rate:g}", words, problem, size, ["self-large"])
-        departures += departures_of(problem, size)
+        (found[rate],) = setting.trained(job, f"deviations-noise-{rate:g}", words, problem, size, ["self-large"])
+        departures += setting.departures_of(problem, size)
         rows += [(title, *cells) for cells in _apart(found[rate], mislabelled(words, problem))]
     settings = [replace(s, name=f"{rate:.0%} wrong labels") for rate, s in found.items()]
     said = [f"{s.name}: {percent(s.difference('student', 'teacher'), signed=True)}" for s in settings]
@@ -74,17 +66,17 @@ def noise(job: Job) -> Finding:
         verdict,
         (*EVERY, *claim.departures, *dict.fromkeys(departures)),
         (
-            accuracy_grid(settings, "CIFAR-100 with noisy labels, rate not known here", PAPER["noisy"]),
-            deviation_grid(settings, "test"),
-            deviation_grid(settings, "train"),
+            setting.accuracy_grid(settings, "CIFAR-100 with noisy labels, rate not known here", PAPER["noisy"]),
+            setting.deviation_grid(settings, "test"),
+            setting.deviation_grid(settings, "train"),
             Grid("Right and wrong labels apart, on train", columns, tuple(rows), note),
         ),
-        {f"confidence: {s.name}": confidence_chart(s) for s in settings},
-        {s.name: plain_setting(s) for s in settings},
+        {f"confidence: {s.name}": setting.confidence_chart(s) for s in settings},
+        {s.name: setting.plain_setting(s) for s in settings},
     )
 
 
-def _apart(s: Setting, wrong: Tensor) -> list[tuple[str, ...]]:
+def _apart(s: setting.Setting, wrong: Tensor) -> list[tuple[str, ...]]:
     """Return deviations on training examples of right and of wrong labels, written out."""
     found: list[tuple[str, ...]] = []
     for which, rows in (("right labels", ~wrong), ("wrong labels", wrong)):

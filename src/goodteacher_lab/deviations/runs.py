@@ -75,7 +75,7 @@ def loaded(job: Job, name: str, size: Size, noise: float | None = None) -> tuple
 def train_teachers(
     job: Job, name: str, words: Mapping[str, Any], problem: Problem, size: Size, models: Mapping[str, Any]
 ) -> dict[str, list[Run]]:
-    """Train teachers on labels, once a seed; return them by name."""
+    """Train teachers on labels, once per seed; return them by name."""
     study = parse_study({
         "name": f"{name}-teachers", "problem": dict(words), "recipe": recipe_of(size),
         "teachers": {title: {"model": model} for title, model in models.items()}, "seeds": size.seeds,
@@ -157,7 +157,7 @@ QUANTITIES: dict[str, Callable[[Deviation], Estimate]] = {
 
 @dataclass(frozen=True)
 class Measured:
-    """Deviations of a kind in one setting and split, one a seed."""
+    """Deviations of a kind in one setting and split, one per seed."""
 
     seen: tuple[Deviation, ...]
 

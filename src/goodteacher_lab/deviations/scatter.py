@@ -6,23 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from goodteacher.report.tables import Grid
 from goodteacher_lab.claims import claim_of
-from goodteacher_lab.deviations.runs import EVERY, PROBLEMS, loaded, problems_of, sized
-from goodteacher_lab.deviations.settings import (
-    PAIRS,
-    SPLITS,
-    Setting,
-    accuracy_grid,
-    confidence_chart,
-    departures_of,
-    deviation_grid,
-    pairs_of,
-    plain_setting,
-    trained,
-)
+from goodteacher_lab.deviations import settings as setting
+from goodteacher_lab.deviations.runs import EVERY, loaded, problems_of, sized
 from goodteacher_lab.job import Finding, Job
 from goodteacher_lab.published import published
-
-__all__ = ["PAIRS", "PROBLEMS", "scatter"]
 
 PAPER = published("nagarajan2023")
 KINDS = {"taught": "taught", "without a teacher": "alone", "roles exchanged": "exchanged"}
@@ -33,16 +20,16 @@ def scatter(job: Job) -> Finding:
     settings, departures = [], []
     for name in problems_of(job):
         size = sized(job, images=name == "images")
-        pairs, said = pairs_of(job, size)
+        pairs, said = setting.pairs_of(job, size)
         words, problem = loaded(job, name, size)
         job.say(f"{name}: {len(pairs)} pairs, {size.seeds} seeds")
-        settings += trained(job, f"deviations-{name}", words, problem, size, pairs)
-        departures += [*departures_of(problem, size), said]
+        settings += setting.trained(job, f"deviations-{name}", words, problem, size, pairs)
+        departures += [*setting.departures_of(problem, size), said]
     counts = {
         split: {kind: sum(s.seen[split, kind].exceeds("underfit", 0.5) for s in settings) for kind in KINDS.values()}
-        for split in SPLITS
+        for split in setting.SPLITS
     }
-    beyond = {split: sum(s.beyond_chance(split).low > 0 for s in settings) for split in SPLITS}
+    beyond = {split: sum(s.beyond_chance(split).low > 0 for s in settings) for split in setting.SPLITS}
     n = len(settings)
     both = " and ".join(f"{counts[split]['taught']} of {n} settings on {split}" for split in ("test", "train"))
     verdict = (
@@ -60,16 +47,16 @@ def scatter(job: Job) -> Finding:
         (*EVERY, *claim.departures, *dict.fromkeys(departures)),
         (
             _count_grid(settings, counts, beyond),
-            *(deviation_grid(settings, split) for split in ("test", "train")),
-            accuracy_grid(settings, "CIFAR-100, ResNet-56 by itself", PAPER["self"]),
+            *(setting.deviation_grid(settings, split) for split in ("test", "train")),
+            setting.accuracy_grid(settings, "CIFAR-100, ResNet-56 by itself", PAPER["self"]),
         ),
-        {f"confidence: {s.name}": confidence_chart(s) for s in settings},
-        {s.name: plain_setting(s) for s in settings},
+        {f"confidence: {s.name}": setting.confidence_chart(s) for s in settings},
+        {s.name: setting.plain_setting(s) for s in settings},
     )
 
 
 def _count_grid(
-    settings: Sequence[Setting], counts: Mapping[str, Mapping[str, int]], beyond: Mapping[str, int]
+    settings: Sequence[setting.Setting], counts: Mapping[str, Mapping[str, int]], beyond: Mapping[str, int]
 ) -> Grid:
     n = len(settings)
     rows = []

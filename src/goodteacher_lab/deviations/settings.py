@@ -12,7 +12,7 @@ from goodteacher.data.problem import Problem
 from goodteacher.diagnose.explain import Part
 from goodteacher.report.charts import spec
 from goodteacher.report.explain_figures import scatter_chart
-from goodteacher.report.tables import Grid, grid, percent
+from goodteacher.report.tables import Grid, each, grid, percent
 from goodteacher.study.run import Run
 from goodteacher_lab.deviations.runs import (
     TAUGHT,
@@ -36,19 +36,19 @@ PAIRS = {
     "large-to-other": ("large", "other"),
 }
 SPLITS = ("train", "test")
-# Points a panel of the figure.
+# Points per panel of the figure.
 DRAWN = 300
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A pair of models on a problem: runs by role, one a seed, and what their confidences show.
+    """A pair of models on a problem: runs by role, one per seed, and what their confidences show.
 
     Attributes:
         name: for people.
-        runs: ``teacher``, ``student`` and ``alone``, the student's model without a teacher, one run a seed.
-        accuracy: of each role on test, one a seed.
-        parts: split to answers of teacher and student, one a seed.
+        runs: ``teacher``, ``student`` and ``alone``, the student's model without a teacher, one run per seed.
+        accuracy: of each role on test, one per seed.
+        parts: split to answers of teacher and student, one per seed.
         seen: (split, kind) to deviations; kinds are ``taught``, ``alone`` and ``exchanged``, the taught pair's other way round.
     """
 
@@ -142,15 +142,15 @@ def deviation_grid(settings: Sequence[Setting], split: str) -> Grid:
     kinds = {"v < u, lowest third": "taught", "without a teacher": "alone", "roles exchanged": "exchanged"}
     lines = {"slope": "slope", "below median": "below", "above median": "above", "orthogonal": "orthogonal"}
 
-    def cell(s: Setting, kind: str, quantity: str) -> str:
+    def cell(s: Setting, quantity: str, kind: str = "taught") -> str:
         return written(s.seen[split, kind].estimate(quantity))
 
     columns: dict[str, Callable[[Setting], str]] = {
         "setting": lambda s: s.name,
-        **{title: lambda s, q=q: cell(s, "taught", q) for title, q in lines.items()},  # type: ignore[misc]
-        **{title: lambda s, k=kind: cell(s, k, "underfit") for title, kind in kinds.items()},  # type: ignore[misc]
+        **each(lines, cell),
+        **each(kinds, lambda s, kind: cell(s, "underfit", kind)),
         "taught - without": lambda s: written(s.beyond_chance(split)),
-        "v > u, highest third": lambda s: cell(s, "taught", "overfit"),
+        "v > u, highest third": lambda s: cell(s, "overfit"),
         "n": lambda s: str(len(s.seen[split, "taught"].seen)),
     }
     note = (
@@ -183,7 +183,7 @@ def plain_setting(s: Setting) -> dict[str, Any]:
 
 
 def confidence_chart(s: Setting) -> str:
-    """Return the first seed's confidences, a panel a split."""
+    """Return the first seed's confidences, one panel per split."""
     panels = [
         Part(f"{s.name}, {split}", p.teacher, p.student, p.labels) for split in SPLITS for p in s.parts[split][:1]
     ]

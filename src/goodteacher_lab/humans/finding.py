@@ -10,15 +10,16 @@ import numpy as np
 import pandas as pd
 
 from goodteacher.base.errors import ConfigError
-from goodteacher.base.stats import Estimate, rank_correlation, resamples, spearman
+from goodteacher.base.stats import Estimate, spearman
 from goodteacher.diagnose.results import Results
 from goodteacher.report.charts import chart, free, points, spec
-from goodteacher.report.tables import Grid, grid, percent
+from goodteacher.report.tables import Grid, correlation, each, grid, percent
 from goodteacher_lab import reading
 from goodteacher_lab.claims import claim_of
 from goodteacher_lab.humans import networks
 from goodteacher_lab.humans.study import people_study
 from goodteacher_lab.job import Finding, Job
+from goodteacher_lab.judging import correlation_difference
 from goodteacher_lab.sizes import size_of
 
 PARTS = ("published", "teachers")
@@ -37,7 +38,7 @@ class Part:
 
 
 def arm_table(results: Results, epochs: int) -> pd.DataFrame:
-    """Return a row a teacher arm and seed: factors, scores on labels, distances to people on test, student accuracy."""
+    """Return one row per teacher arm and seed: factors, scores on labels, distances to people on test, student accuracy."""
     rows = []
     for name in results.study.teachers:
         head, _, epoch = name.partition("_epoch")
@@ -84,30 +85,25 @@ def advantage(frame: pd.DataFrame, a: str, b: str) -> Estimate:
     """
     means = frame[["arm", a, b, "student"]].groupby("arm", sort=False).mean()
     near, other, student = (np.asarray(v) for v in (-means[a], -means[b], means["student"].round(12)))
+    return correlation_difference(other, near, student, groups=trainings_of(frame))
 
-    def gain(rows: np.ndarray) -> float:
-        return float(rank_correlation(near[rows], student[rows]) - rank_correlation(other[rows], student[rows]))
 
-    nan = float("nan")
-    if len(means) < 4:
-        return Estimate(nan, nan, nan, len(means))
-    drawn = [gain(rows) for rows in resamples(len(means), trainings_of(frame))]
-    low, high = np.nanquantile(drawn, [0.025, 0.975]) if drawn else (nan, nan)
-    return Estimate(gain(np.arange(len(means))), float(low), float(high), len(means))
+# What varies, its level, and means of the level by quantity and seed.
+Level = tuple[str, str, dict[str, dict[int, float]]]
 
 
 def factor_grid(frame: pd.DataFrame) -> Grid:
     """Return each objective, stopping epoch and map, averaged over the other two."""
     shown = [q for q in NEARNESS if q in frame]
-    levels = []
+    levels: list[Level] = []
     for factor in ("objective", "epoch", "map"):
         for level, part in frame.groupby(factor, sort=False):
             means = part.groupby("seed")[[*shown, "student"]].mean()
             levels.append((factor, str(level), {str(q): dict(enumerate(map(float, means[q]))) for q in means}))
-    columns: dict[str, Callable[[tuple[str, str, dict[str, dict[int, float]]]], str]] = {
+    columns: dict[str, Callable[[Level], str]] = {
         "what varies": lambda row: row[0],
         "level": lambda row: row[1],
-        **{NEARNESS[q]: lambda row, q=q: reading.decimal(row[2][q], 4) for q in shown},  # type: ignore[misc]
+        **each({NEARNESS[q]: q for q in shown}, lambda row, q: reading.decimal(row[2][q], 4)),
         "student accuracy %": lambda row: percent(reading.spread(row[2]["student"])),
         "n": lambda row: str(len(row[2]["student"])),
     }
@@ -122,11 +118,10 @@ def nearest_grid(frame: pd.DataFrame, most: int = 10) -> Grid:
     """Return the teacher arms nearest to people, with their places by labels."""
     means = frame.drop(columns=["objective", "map"]).groupby("arm", sort=False).mean()
     means["place"] = means["brier"].rank()
+    headings = {"MSE to people": "mse", "KL to people": "kl", "Brier to labels": "brier"}
     columns: dict[str, Callable[[tuple[Any, pd.Series]], str]] = {
         "teacher": lambda row: str(row[0]),
-        "MSE to people": lambda row: f"{row[1]['mse']:.4f}",
-        "KL to people": lambda row: f"{row[1]['kl']:.4f}",
-        "Brier to labels": lambda row: f"{row[1]['brier']:.4f}",
+        **each(headings, lambda row, q: f"{row[1][q]:.4f}"),
         "place by Brier": lambda row: f"{row[1]['place']:.0f}",
         "student accuracy %": lambda row: f"{100 * row[1]['student']:.2f}",
     }
@@ -135,7 +130,7 @@ def nearest_grid(frame: pd.DataFrame, most: int = 10) -> Grid:
 
 
 def teacher_chart(frame: pd.DataFrame) -> str:
-    """Return student accuracy against the teacher's squared distance to people, a point an arm."""
+    """Return student accuracy against the teacher's squared distance to people, one point per arm."""
     means = frame.groupby(["arm", "objective", "map", "epoch"], sort=False)[["mse", "student"]].mean().reset_index()
     means["student"] *= 100
     x, y = free("mse", "squared distance of the teacher to people"), free("student", "student accuracy %")
@@ -161,22 +156,14 @@ def teacher_part(job: Job) -> Part:
     frame = arm_table(job.run(study, problem), study.recipe.epochs)
     found = predicts(frame)
     gain = {q: advantage(frame, *q) for q in (("mse", "brier"), ("kl", "nll"))}
-    rows = [(title, networks.correlation_text(e), str(e.n)) for title, e in found.items()]
-    rows += [
-        (f"{NEARNESS[a]} less {NEARNESS[b]}, test", networks.correlation_text(e), str(e.n))
-        for (a, b), e in gain.items()
-    ]
+    rows = {**found, **{f"{NEARNESS[a]} less {NEARNESS[b]}, test": e for (a, b), e in gain.items()}}
     note = (
         "Spearman's correlation with student accuracy on test over teacher arms [95% bootstrap interval over trainings]; "
         "positive: the nearer, the better the student. On test, labels share their pictures with the students' accuracy; "
         "validation shares none, and may have few votes a picture. The last rows: differences of two correlations."
     )
-    judge = Grid(
-        "Does nearness to people predict students better than nearness to labels?",
-        ("nearness", "Spearman", "n arms"),
-        tuple(rows),
-        note,
-    )
+    title = "Does nearness to people predict students better than nearness to labels?"
+    judge = networks.correlation_grid(title, rows, ("nearness", "n arms"), note)
     data = {
         "arms": frame.to_dict(orient="list"),
         "predicts": {title: [e.mean, e.low, e.high] for title, e in found.items()},
@@ -210,9 +197,9 @@ def _teacher_verdict(
         f"squared distance to people: {means['mse'].idxmin()}; least Brier score on labels: {means['brier'].idxmin()}; on "
         f"average over the rest least distance: {best['objective']}, stopping at epoch {best['epoch']}, and the map "
         f"{best['map']} (means with their intervals in the table; no pair of them is tested). Brier on labels orders the arms as "
-        f"squared distance to people does: {networks.correlation_text(agree)}. Student accuracy follows squared distance to "
-        f"people with {networks.correlation_text(found['MSE to people, test'])} and Brier on labels with "
-        f"{networks.correlation_text(by_labels)}: a difference of {networks.correlation_text(by_people)} ({told})."
+        f"squared distance to people does: {correlation(agree)}. Student accuracy follows squared distance to "
+        f"people with {correlation(found['MSE to people, test'])} and Brier on labels with "
+        f"{correlation(by_labels)}: a difference of {correlation(by_people)} ({told})."
     )
 
 
@@ -225,8 +212,8 @@ def network_part(job: Job) -> Part:
     )
     verdict = (
         f"{len(rows)} published networks, {pictures} pictures: held-out Brier orders them as their squared distance to people "
-        f"does with Spearman {networks.correlation_text(brier)}, error with {networks.correlation_text(error)}; NLL follows "
-        f"KL to people with {networks.correlation_text(nll)}."
+        f"does with Spearman {correlation(brier)}, error with {correlation(error)}; NLL follows "
+        f"KL to people with {correlation(nll)}."
     )
     data = {
         "networks": rows,

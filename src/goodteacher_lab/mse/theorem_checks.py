@@ -38,7 +38,7 @@ class Gaps:
 
 
 def gaps_of(logits: Tensor, truth: Tensor, labels: Tensor) -> Gaps:
-    r"""Return what the theorem says is equal in the mean over fresh labels, an entry an example.
+    r"""Return what the theorem says is equal in the mean over fresh labels, one entry per example.
 
     .. math:: \|q - e_y\|^2 - \|p^* - e_y\|^2 \text{ and } \|q - p^*\|^2, \qquad
               \log p^*_y - \log q_y \text{ and } \mathrm{KL}(p^* \Vert q)

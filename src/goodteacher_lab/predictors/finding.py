@@ -13,7 +13,7 @@ from goodteacher.base.stats import Estimate, holm, paired_difference, t_test_p
 from goodteacher.diagnose.ranking import PREDICTORS
 from goodteacher.report.charts import channel, chart, free, points, spec
 from goodteacher.report.conclusion import ALPHA
-from goodteacher.report.tables import Grid, grid, number, percent
+from goodteacher.report.tables import Grid, correlation, each, grid, number, percent
 from goodteacher.study.spec import StudySpec
 from goodteacher_lab import reading
 from goodteacher_lab.claims import claim_of
@@ -117,10 +117,6 @@ def _means(judged: dict[tuple[str, str], list[Judged]]) -> pd.DataFrame:
     return frame[everywhere].groupby("quantity").mean().sort_values("correlation", ascending=False)
 
 
-def _correlation(e: Estimate) -> str:
-    return f"{e.mean:+.2f} [{e.low:+.2f}, {e.high:+.2f}]"
-
-
 def _summary(
     cases: Sequence[Cases],
     judged: dict[tuple[str, str], list[Judged]],
@@ -131,12 +127,12 @@ def _summary(
     by = {key: {j.quantity: j for j in judged[key]} for key in keys}
     rows = []
     for quantity, mean in means.iterrows():
-        cells = [_correlation(by[key][str(quantity)].correlation) for key in keys]
+        cells = [correlation(by[key][str(quantity)].correlation) for key in keys]
         rows.append((str(quantity), f"{mean['correlation']:+.2f}", f"{100 * mean['regret']:.2f}", *cells))
     if combined:
         found = [combined[key] for key in keys]
         means_of = [float(np.mean([getattr(j, name).mean for j in found])) for name in ("correlation", "regret")]
-        cells = [_correlation(j.correlation) for j in found]
+        cells = [correlation(j.correlation) for j in found]
         rows.append(
             ("combination, fitted on the other problems", f"{means_of[0]:+.2f}", f"{100 * means_of[1]:.2f}", *cells)
         )
@@ -171,7 +167,7 @@ def _policies(cases: Sequence[Cases], judged: dict[tuple[str, str], list[Judged]
         "teachers": lambda c: str(len(c.scores)),
         "seeds": lambda c: str(c.accuracy.shape[1]),
         "best %": lambda c: f"{100 * c.accuracy.mean(axis=1).max():.2f}",
-        **{title: lambda c, q=q: percent(regret(c, q)) for title, q in picks.items()},  # type: ignore[misc]
+        **each(picks, lambda c, q: percent(regret(c, q))),
         "cross-entropy, last epoch": lambda c: percent(policy_regret(c, last_plain(c))),
         "any teacher": lambda c: percent(policy_regret(c, list(c.scores.index))),
         "hindsight on other seeds": lambda c: percent(hindsight_regret(c)),
@@ -214,7 +210,7 @@ def _claim(cases: Sequence[Cases]) -> Grid:
 def _detail(cases: Cases, judged: Sequence[Judged]) -> Grid:
     columns: dict[str, Callable[[Judged], str]] = {
         "quantity": lambda j: j.quantity,
-        "correlation": lambda j: _correlation(j.correlation),
+        "correlation": lambda j: correlation(j.correlation),
         "regret, points": lambda j: percent(j.regret),
         "its pick": lambda j: j.pick,
         "teachers": lambda j: str(j.teachers),

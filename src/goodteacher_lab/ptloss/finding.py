@@ -14,7 +14,7 @@ from goodteacher.diagnose.results import Results
 from goodteacher.maps.table import parse_map
 from goodteacher.report.charts import channel, chart, free, points, spec
 from goodteacher.report.conclusion import ALPHA
-from goodteacher.report.tables import Grid, ends, grid, percent
+from goodteacher.report.tables import Grid, each, ends, grid, percent
 from goodteacher.study.spec import StudySpec
 from goodteacher_lab import reading
 from goodteacher_lab.claims import claim_of
@@ -148,12 +148,16 @@ def _distance_grid(rows: Mapping[str, Mapping[str, Mapping[int, float]]], known:
     names |= {"train mse": "MSE after, training inputs"}
     if not known:
         names = {"brier before": "Brier before", "brier": "Brier after", "nll": "NLL after"}
-    columns: dict[str, Callable[[tuple[str, Mapping[str, Mapping[int, float]]]], str]] = {"way": lambda row: row[0]}
-    for q, heading in {**names, "validation brier": "validation Brier"}.items():
-        if any(q in row for row in rows.values()):
-            columns[heading] = lambda row, q=q: reading.decimal(row[1][q], 4) if q in row[1] else "-"  # type: ignore[misc]
-    columns["search, seconds"] = lambda row: reading.decimal(row[1]["seconds"], 2) if "seconds" in row[1] else "-"
-    columns["n"] = lambda row: str(len(row[1]["validation brier"]))
+    headings = {heading: q for q, heading in names.items() if any(q in row for row in rows.values())}
+    columns: dict[str, Callable[[tuple[str, Mapping[str, Mapping[int, float]]]], str]] = {
+        "way": lambda row: row[0],
+        **each(
+            {**headings, "validation Brier": "validation brier"},
+            lambda row, q: reading.decimal(row[1][q], 4) if q in row[1] else "-",
+        ),
+        "search, seconds": lambda row: reading.decimal(row[1]["seconds"], 2) if "seconds" in row[1] else "-",
+        "n": lambda row: str(len(row[1]["validation brier"])),
+    }
     note = (
         "On test, ± half a 95% t interval over seeds. MSE and KL (nats) are to the true label distribution, or to human votes "
         "with their own scatter taken off the MSE. Searches are fitted on validation, so its Brier score is no test of them. "
@@ -197,7 +201,7 @@ def _verdict(nearer: list[reading.Difference], found: list[reading.Difference], 
 def _chart(
     rows: Mapping[str, Mapping[str, Mapping[int, float]]], taught: Mapping[str, Mapping[int, float]], score: str
 ) -> str:
-    """Return student accuracy against the distance of what they were taught, one point a way and seed."""
+    """Return student accuracy against the distance of what they were taught, one point per way and seed."""
     rows_drawn = [
         {"way": t, "distance": row[score][seed], "accuracy": 100 * taught[t][seed], "seed": seed}
         for t, row in rows.items()

@@ -218,7 +218,7 @@ def _published_grid(gains: Mapping[str, Estimate]) -> Grid:
 
 
 def _table_chart(data: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -> str:
-    """Return student accuracy by teacher, one dot a seed."""
+    """Return student accuracy by teacher, one dot per seed."""
     rows = [
         {"pair": pair, "teacher": arm, "student accuracy": 100 * value}
         for pair, arms in data.items()

@@ -29,14 +29,14 @@ from goodteacher_lab.mse.toy_panels import (
     SHARE,
     SLOW,
     Point,
-    correlation_difference,
     figure_charts,
     figure_grids,
     judge,
+    panel_estimates,
     panel_rows,
     pooled,
 )
-from goodteacher_lab.mse.toy_verdict import figure_verdict, panel_estimates
+from goodteacher_lab.mse.toy_verdict import figure_verdict
 from goodteacher_lab.sizes import SIZES
 from goodteacher_lab.table import REPRODUCTIONS
 
@@ -62,17 +62,6 @@ def test_pairs_that_the_axes_order_differently_are_counted():
     assert (j.disagree, j.right) == (1, 1.0) and j.between == pytest.approx(0.9)
     same = judge([1, 2, 3, 4], [2, 4, 6, 8], [0.9, 0.8, 0.7, 0.9])
     assert same.disagree == 0 and np.isnan(same.right) and same.difference.mean == 0
-
-
-def test_the_difference_of_correlations_is_resampled_together():
-    rng = np.random.default_rng(0)
-    a = rng.standard_normal(60)
-    noise = rng.standard_normal((2, 60))
-    b, y = a + noise[0], -a + 0.1 * noise[1]
-    e = correlation_difference(a, b, y)
-    assert 0 < e.low < e.mean < e.high and e.n == 60
-    assert correlation_difference(a, a, y).high == 0  # the same axis twice is the same in every resample
-    assert np.isnan(correlation_difference(a[:3], b[:3], y[:3]).mean)
 
 
 def dots(kind, count, *, lift=0.0):
