@@ -14,6 +14,7 @@ from torch import Tensor
 
 from goodteacher.base.errors import DataError
 from goodteacher.base.input_spec import InputSpec
+from goodteacher.data.cautions import of_little_variation, other_scales, safe_deviation
 from goodteacher.data.facts import Facts
 from goodteacher.data.inputs import Inputs, as_inputs, tensor_content
 from goodteacher.data.soft import settled
@@ -127,10 +128,30 @@ class Problem:
         return splits[name]
 
     @cached_property
-    def statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the training inputs per channel (images, in [0, 1]) or per feature."""
+    def _moments(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, what is divided by, and which of them stand for a deviation that is none."""
         mean, std = self.train.inputs.statistics()
-        return mean.float(), std.clamp_min(1e-6).float()
+        safe, hardly = safe_deviation(mean, std)
+        return mean.float(), safe.float(), hardly
+
+    @property
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the training inputs per channel (images, in [0, 1]) or per feature.
+
+        A feature that hardly varies has its size in place of its deviation, see `goodteacher.data.cautions.safe_deviation`.
+        """
+        return self._moments[0], self._moments[1]
+
+    @property
+    def hardly_varying(self) -> Tensor:
+        """Which features or channels are constant in training, or as good as that."""
+        return self._moments[2]
+
+    @cached_property
+    def cautions(self) -> tuple[str, ...]:
+        """What is odd about the inputs: features that hardly vary in training, splits on another scale."""
+        others = {"validation": self.validation.inputs, "test": self.test.inputs}
+        return (*of_little_variation(self.train.inputs, self.hardly_varying), *other_scales(self.train.inputs, others))
 
     @cached_property
     def spec(self) -> InputSpec:
@@ -141,7 +162,7 @@ class Problem:
     def with_train_rows(self, rows: Tensor) -> Problem:
         """Return the problem with some of its training examples, normalised as the whole of them is."""
         part = replace(self, train=self.train.take(rows))
-        part.__dict__["statistics"] = self.statistics
+        part.__dict__["_moments"] = self._moments
         return part
 
     @cached_property
@@ -176,7 +197,7 @@ class Problem:
             self.name,
             self.describe(),
             self.class_names,
-            self.notes,
+            (*self.notes, *self.cautions),
             self.spec,
         )
 
