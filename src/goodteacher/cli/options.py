@@ -60,7 +60,18 @@ CORES = os.cpu_count() or 1
 
 
 def begin(device: str, engine: str) -> tuple[str, str]:
-    """Set threads for this process; return the device and the engine to use."""
+    """Set threads for this process; return the device and the engine to use.
+
+    Raises:
+        ConfigError: for a word that names none, before torch is imported.
+    """
+    from goodteacher.base.errors import ConfigError, check_choice
+    from goodteacher.study.known_names import ENGINES
+
+    if device.split(":", maxsplit=1)[0] not in ("auto", "cpu", "cuda"):
+        raise ConfigError("device", rule="must be auto, cpu or an accelerator that is here", received=repr(device))
+    check_choice("engine", engine, ("auto", *ENGINES))
+
     import torch
 
     from goodteacher.api import pick_device

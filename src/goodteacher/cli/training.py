@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from goodteacher.base.custom import is_own
 from goodteacher.cli.options import (
     CORES,
     Data,
@@ -101,7 +102,6 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a study file: what is finished is skipped, what was interrupted goes on."""
-    from goodteacher.api import run_study
     from goodteacher.study.spec import read_study
 
     options: dict[tuple[str, ...], Any] = {
@@ -113,39 +113,14 @@ def run(
     given = {keys: value for keys, value in options.items() if value is not None}
     spec = read_study(study, tuple(changes or ()), given)
     if dry_run:
-        _dry_run(spec, out, device, as_json)
-    else:
-        _end([run_study(spec, **_asked(out, device, engine, workers, quiet))], as_json)
+        from goodteacher.cli.dry_run import dry_run_of
 
+        dry_run_of(spec, out, device, as_json=as_json)
+        return
+    asked = _asked(out, device, engine, workers, quiet)
+    from goodteacher.api import run_study  # torch, which a typo does not wait for
 
-def _dry_run(spec: Any, out: Path, device: str, as_json: bool) -> None:
-    from dataclasses import asdict
-
-    from goodteacher.api import finished_teachers, load_problem
-    from goodteacher.study.cost import estimate_cost, memories
-    from goodteacher.study.plan import plan_study
-    from goodteacher.study.store import Store
-
-    place, _ = begin(device, "local")
-    problem, store, screen = load_problem(spec), Store(out), console()
-    spec, given = finished_teachers(spec, store)
-    plan = plan_study(spec, problem.facts, given)
-    screen.print(problem.describe(), markup=False, highlight=False)
-    for run_id, label in plan.names.items():
-        state = "finished" if store.has(run_id) else "to train"
-        screen.print(f"  {run_id}  {state:9} {label}", markup=False, highlight=False)
-    for label, size in memories(plan).items():
-        screen.print(
-            f"  {label} keeps {size / 1e6:.1f} MB of memories with a row an example", markup=False, highlight=False
-        )
-    cost = estimate_cost(plan, problem, store, place)
-    screen.print(
-        f"{cost.runs} runs to train, {cost.reused} finished; about {cost.seconds / 60:.1f} minutes of one worker on this machine "
-        f"(within a factor of two) and {cost.bytes / 1e6:.1f} MB of disk",
-        markup=False, highlight=False,
-    )  # fmt: skip
-    if as_json:
-        print(json.dumps({"planned": plan.names, **asdict(cost)}))
+    _end([run_study(spec, **asked)], as_json)
 
 
 @app.command()
@@ -176,23 +151,38 @@ def teach(
     as_json: Json = False,
 ) -> None:
     """Train a teacher, train one on from a finished run, or register one that was trained elsewhere."""
-    from goodteacher.api import run_study
-    from goodteacher.study.spec import parse_study
-    from goodteacher.study.store import Store
+    from goodteacher.cli.study_names import data_word, word
+    from goodteacher.study.known_names import MODELS, check_named, check_source
+    from goodteacher.study.spec import new_study
 
-    start = Store(out).find(source) if source is not None else None
+    check_named("model", model, MODELS)
+    start = _run_at(source, out) if source is not None else None
     if source is not None and start is None:
+        check_source(data)
         _register(model, Path(source), data, root, out, device, as_json)
         return
     arm = _arm({"model": model, "objective": objective, "keep": keep, "start": start}, procedures)
     values: dict[str, Any] = {
-        "name": "-".join(["teach", _slug(data), _slug(model), _slug(objective), *([start[:8]] if start else [])]),
         "problem": {"name": data, "root": str(root)},
-        "teachers": {_slug(objective): arm},
+        "teachers": {word(objective): arm},
         "seeds": seeds,
     }
     _override(values, changes, epochs=epochs, precision=precision)
-    _end([run_study(parse_study(values, ""), **_asked(out, device, engine, workers, quiet))], as_json)
+    words = ["teach", data_word(values["problem"]), word(model), word(objective), *([start[:8]] if start else [])]
+    values.setdefault("name", "-".join(words))
+    spec, asked = new_study(values), _asked(out, device, engine, workers, quiet)
+    from goodteacher.api import run_study
+
+    _end([run_study(spec, **asked)], as_json)
+
+
+def _run_at(name: str, out: Path) -> str | None:
+    """Return the id of the finished run that a word stands for, if there is one; a store is opened only where there are runs."""
+    if not (out / "runs").is_dir():
+        return None
+    from goodteacher.study.store import Store
+
+    return Store(out).find(name)
 
 
 def _arm(arm: dict[str, Any], procedures: list[str] | None) -> dict[str, Any]:
@@ -263,37 +253,51 @@ def distill(
     as_json: Json = False,
 ) -> None:
     """Train a student from a teacher, and the same student alone beside it."""
-    from goodteacher.api import run_study
-    from goodteacher.study.spec import parse_study
+    from goodteacher.cli.study_names import data_word, joined, word
+    from goodteacher.study.known_names import MAPS, METHODS, MODELS, OBJECTIVES, check_named
+    from goodteacher.study.spec import new_study
 
-    values = _distilling(student, method, keep, data, root, teacher, seeds)
+    for what, given, table in (
+        ("model", student, MODELS),
+        ("method", method, METHODS),
+        ("objective", objective, OBJECTIVES),
+        ("map", target_map, MAPS),
+        ("--candidate", candidate, MODELS),
+    ):
+        if given is not None:
+            check_named(what, given, table)
+    values = _distilling(student, method, keep, data, root, seeds)
     _override(values, changes, epochs=epochs, precision=precision)
+    teachers = joined([word(Path(t).name[:16] if not is_own(t) else t) for t in teacher])
+    words = ["distill", data_word(values["problem"]), teachers, word(student), word(method)]
+    values.setdefault("name", "-".join(words))
     named = {"--with": procedures, "--map": target_map, "--objective": objective}
     _refuse(named if teacher == ["auto"] else {"--budget": budget, "--candidate": candidate}, teacher)
     if teacher == ["auto"]:
+        new_study({**values, "teachers": {}})
+        asked = _asked(out, device, engine, workers, quiet)
         from goodteacher.automatic import choose_teacher
 
-        asked = _asked(out, device, engine, workers, quiet)
         values = choose_teacher(candidate or student, values, budget=budget or 4, **asked).study
     else:
-        from goodteacher.study.store import Store
-
-        values["teachers"] = _teachers(teacher, objective, target_map, procedures, Store(out))
+        values["teachers"] = _teachers(teacher, objective, target_map, procedures, out)
         for arm in values["students"].values():
             arm["taught_by"] = ["teacher"] if arm["method"] != "none" else []
-    _end([run_study(parse_study(values, ""), **_asked(out, device, engine, workers, quiet))], as_json)
+    spec, asked = new_study(values), _asked(out, device, engine, workers, quiet)
+    from goodteacher.api import run_study
+
+    _end([run_study(spec, **asked)], as_json)
 
 
-def _distilling(
-    student: str, method: str, keep: str, data: str, root: Path, teacher: list[str], seeds: int | None
-) -> dict[str, Any]:
+def _distilling(student: str, method: str, keep: str, data: str, root: Path, seeds: int | None) -> dict[str, Any]:
     """Return the study of `distill`, but for its teachers."""
+    from goodteacher.cli.study_names import word
+
     return {
-        "name": f"distill-{_slug(data)}-{_slug('-'.join(t[:16] for t in teacher))}-{_slug(student)}-{_slug(method)}",
         "problem": {"name": data, "root": str(root)},
         "students": {
             "alone": {"model": student, "method": "none", "keep": keep},
-            _slug(method): {"model": student, "method": method, "keep": keep},
+            word(method): {"model": student, "method": method, "keep": keep},
         },
         "seeds": seeds,
     }
@@ -310,18 +314,18 @@ def _refuse(options: dict[str, Any], teacher: list[str]) -> None:
 
 
 def _teachers(
-    given: list[str], objective: str | None, target_map: str | None, procedures: list[str] | None, store: Any
+    given: list[str], objective: str | None, target_map: str | None, procedures: list[str] | None, out: Path
 ) -> dict[str, Any]:
     """Return the teacher arms of `distill`: one, or several with their ensemble."""
     from goodteacher.base.errors import ConfigError, suggest
-    from goodteacher.models.table import MODELS
+    from goodteacher.study.known_names import MODELS
 
     arms: dict[str, Any] = {}
     for i, text in enumerate(given):
-        found = None if text in MODELS else store.find(text)
+        found = None if text in MODELS else _run_at(text, out)
         is_run = found is not None
         if not is_run and text not in MODELS and ":" not in text:
-            rule = f"must be a finished run in {store.root}, a model, or auto"
+            rule = f"must be a finished run in {out}, a model, or auto"
             raise ConfigError("--teacher", rule=rule, received=repr(text), remedy=suggest(text, [*MODELS, "auto"]))
         if is_run and objective is not None:
             raise ConfigError("--objective", rule="is for a teacher that is trained first", received=f"the run {text}")
@@ -330,9 +334,3 @@ def _teachers(
     if len(given) == 1:
         return {"teacher": _arm({**arms["teacher1"], "map": target_map}, procedures)}
     return {**arms, "teacher": _arm({"ensemble": {"of": list(arms)}, "map": target_map}, procedures)}
-
-
-def _slug(text: str) -> str:
-    import re
-
-    return re.sub(r"[^A-Za-z0-9_.]+", "-", Path(text).stem if "/" in text else text).strip("-.") or "x"
