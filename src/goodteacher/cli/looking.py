@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from goodteacher.cli.options import Device, Json, Out, Quiet, Root, app, begin, console
+from goodteacher.cli.options import Device, Json, Out, Quiet, Root, app, begin, console, names_of
 from goodteacher.cli.output import show_results
 
 
@@ -25,9 +25,14 @@ def rank(
         str | None, typer.Option("--data", help="Score on this problem's validation split instead.")
     ] = None,
     maps: Annotated[
-        list[str] | None, typer.Option("--map", help="Rank each candidate with this target map too; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--map", help="Rank each candidate with this target map too; repeatable.", autocompletion=names_of("MAPS")
+        ),
     ] = None,
-    by: Annotated[str, typer.Option("--by", help="A quantity of the scorecard.")] = "",
+    by: Annotated[
+        str, typer.Option("--by", help="A quantity of the scorecard.", autocompletion=names_of("QUANTITIES"))
+    ] = "",
     csv: Annotated[Path | None, typer.Option("--csv", help="Write the whole scorecard to this file.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Show the whole scorecard.")] = False,
     root: Root = Path("data"),

@@ -27,6 +27,7 @@ from goodteacher.cli.options import (
     app,
     begin,
     console,
+    names_of,
 )
 from goodteacher.cli.output import show_results
 
@@ -125,9 +126,13 @@ def run(
 
 @app.command()
 def teach(
-    model: Annotated[str, typer.Argument(help="A model's name, or module:function.")],
+    model: Annotated[
+        str, typer.Argument(help="A model's name, or module:function.", autocompletion=names_of("MODELS"))
+    ],
     data: Data,
-    objective: Annotated[str, typer.Option("--objective", help="What the teacher minimises.")] = "cross_entropy",
+    objective: Annotated[
+        str, typer.Option("--objective", help="What the teacher minimises.", autocompletion=names_of("OBJECTIVES"))
+    ] = "cross_entropy",
     keep: Annotated[
         str, typer.Option("--keep", help="last, half, best_brier, best_nll, best_accuracy or epoch=K.")
     ] = "last",
@@ -152,16 +157,17 @@ def teach(
 ) -> None:
     """Train a teacher, train one on from a finished run, or register one that was trained elsewhere."""
     from goodteacher.cli.study_names import data_word, word
+    from goodteacher.cli.teacher_arms import arm_of, run_at
     from goodteacher.study.known_names import MODELS, check_named, check_source
     from goodteacher.study.spec import new_study
 
     check_named("model", model, MODELS)
-    start = _run_at(source, out) if source is not None else None
+    start = run_at(source, out) if source is not None else None
     if source is not None and start is None:
         check_source(data)
         _register(model, Path(source), data, root, out, device, as_json)
         return
-    arm = _arm({"model": model, "objective": objective, "keep": keep, "start": start}, procedures)
+    arm = arm_of({"model": model, "objective": objective, "keep": keep, "start": start}, procedures)
     values: dict[str, Any] = {
         "problem": {"name": data, "root": str(root)},
         "teachers": {word(objective): arm},
@@ -174,24 +180,6 @@ def teach(
     from goodteacher.api import run_study
 
     _end([run_study(spec, **asked)], as_json)
-
-
-def _run_at(name: str, out: Path) -> str | None:
-    """Return the id of the finished run that a word stands for, if there is one; a store is opened only where there are runs."""
-    if not (out / "runs").is_dir():
-        return None
-    from goodteacher.study.store import Store
-
-    return Store(out).find(name)
-
-
-def _arm(arm: dict[str, Any], procedures: list[str] | None) -> dict[str, Any]:
-    """Return a teacher arm with the keys that --with gives it."""
-    from goodteacher.study.study_file import apply_override
-
-    for change in procedures or []:
-        apply_override(arm, change, option="--with")
-    return arm
 
 
 def _register(model: str, source: Path, data: str, root: Path, out: Path, device: str, as_json: bool) -> None:
@@ -212,23 +200,37 @@ def _register(model: str, source: Path, data: str, root: Path, out: Path, device
 
 @app.command()
 def distill(
-    student: Annotated[str, typer.Argument(help="A model's name, or module:function.")],
+    student: Annotated[
+        str, typer.Argument(help="A model's name, or module:function.", autocompletion=names_of("MODELS"))
+    ],
     data: Data,
     teacher: Annotated[
         list[str],
         typer.Option(
             "--teacher",
+            autocompletion=names_of("MODELS"),
             help="A finished run's id, a model to train first, or auto: train some and pick one. Several teach as one.",
         ),
     ],
     method: Annotated[
-        str, typer.Option("--method", help="What carries the teacher over: kd, dkd, crd + kd, ...")
+        str,
+        typer.Option(
+            "--method", help="What carries the teacher over: kd, dkd, crd + kd, ...", autocompletion=names_of("METHODS")
+        ),
     ] = "kd",
     objective: Annotated[
-        str | None, typer.Option("--objective", help="Of a teacher that is trained first; cross_entropy by default.")
+        str | None,
+        typer.Option(
+            "--objective",
+            help="Of a teacher that is trained first; cross_entropy by default.",
+            autocompletion=names_of("OBJECTIVES"),
+        ),
     ] = None,
     target_map: Annotated[
-        str | None, typer.Option("--map", help="What is done to the teacher's outputs: temperature, ...")
+        str | None,
+        typer.Option(
+            "--map", help="What is done to the teacher's outputs: temperature, ...", autocompletion=names_of("MAPS")
+        ),
     ] = None,
     keep: Annotated[
         str, typer.Option("--keep", help="Of the student: last, half, best_brier, best_nll, best_accuracy or epoch=K.")
@@ -237,7 +239,12 @@ def distill(
         int | None, typer.Option("--budget", help="With auto: how many teachers to train; 4 by default.", min=1)
     ] = None,
     candidate: Annotated[
-        str | None, typer.Option("--candidate", help="With auto: the teachers' model; the student's own by default.")
+        str | None,
+        typer.Option(
+            "--candidate",
+            help="With auto: the teachers' model; the student's own by default.",
+            autocompletion=names_of("MODELS"),
+        ),
     ] = None,
     procedures: With = None,
     changes: Set = None,
@@ -254,6 +261,7 @@ def distill(
 ) -> None:
     """Train a student from a teacher, and the same student alone beside it."""
     from goodteacher.cli.study_names import data_word, joined, word
+    from goodteacher.cli.teacher_arms import check_options, teachers_of
     from goodteacher.study.known_names import MAPS, METHODS, MODELS, OBJECTIVES, check_named
     from goodteacher.study.spec import new_study
 
@@ -272,7 +280,7 @@ def distill(
     words = ["distill", data_word(values["problem"]), teachers, word(student), word(method)]
     values.setdefault("name", "-".join(words))
     named = {"--with": procedures, "--map": target_map, "--objective": objective}
-    _refuse(named if teacher == ["auto"] else {"--budget": budget, "--candidate": candidate}, teacher)
+    check_options(named if teacher == ["auto"] else {"--budget": budget, "--candidate": candidate}, teacher)
     if teacher == ["auto"]:
         new_study({**values, "teachers": {}})
         asked = _asked(out, device, engine, workers, quiet)
@@ -280,7 +288,7 @@ def distill(
 
         values = choose_teacher(candidate or student, values, budget=budget or 4, **asked).study
     else:
-        values["teachers"] = _teachers(teacher, objective, target_map, procedures, out)
+        values["teachers"] = teachers_of(teacher, objective, target_map, procedures, out)
         for arm in values["students"].values():
             arm["taught_by"] = ["teacher"] if arm["method"] != "none" else []
     spec, asked = new_study(values), _asked(out, device, engine, workers, quiet)
@@ -301,36 +309,3 @@ def _distilling(student: str, method: str, keep: str, data: str, root: Path, see
         },
         "seeds": seeds,
     }
-
-
-def _refuse(options: dict[str, Any], teacher: list[str]) -> None:
-    """Raise for options that `--teacher auto` alone, or a named teacher alone, can take."""
-    from goodteacher.base.errors import ConfigError
-
-    rule = "is for a teacher that is named" if teacher == ["auto"] else "is for --teacher auto"
-    for option, given in options.items():
-        if given:
-            raise ConfigError(option, rule=rule, received=f"--teacher {' '.join(teacher)}")
-
-
-def _teachers(
-    given: list[str], objective: str | None, target_map: str | None, procedures: list[str] | None, out: Path
-) -> dict[str, Any]:
-    """Return the teacher arms of `distill`: one, or several with their ensemble."""
-    from goodteacher.base.errors import ConfigError, suggest
-    from goodteacher.study.known_names import MODELS
-
-    arms: dict[str, Any] = {}
-    for i, text in enumerate(given):
-        found = None if text in MODELS else _run_at(text, out)
-        is_run = found is not None
-        if not is_run and text not in MODELS and ":" not in text:
-            rule = f"must be a finished run in {out}, a model, or auto"
-            raise ConfigError("--teacher", rule=rule, received=repr(text), remedy=suggest(text, [*MODELS, "auto"]))
-        if is_run and objective is not None:
-            raise ConfigError("--objective", rule="is for a teacher that is trained first", received=f"the run {text}")
-        model = {"model": text, "objective": objective or "cross_entropy"}
-        arms[f"teacher{i + 1}"] = {"run": found} if is_run else model
-    if len(given) == 1:
-        return {"teacher": _arm({**arms["teacher1"], "map": target_map}, procedures)}
-    return {**arms, "teacher": _arm({"ensemble": {"of": list(arms)}, "map": target_map}, procedures)}
