@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -168,3 +169,12 @@ def test_losses_work_in_anybodys_loop():
 def test_the_module_runs_as_a_command():
     shown = subprocess.run([sys.executable, "-m", "goodteacher", "--help"], capture_output=True, text=True, check=True)
     assert "demo" in shown.stdout
+
+
+def test_single_studies_of_problems_of_one_name_stand_side_by_side(tmp_path):
+    problems = [gt.load("gaussian", train=n, validation=30, test=30) for n in (60, 90)]
+    problems.append(replace(problems[0], name="мои данные/1"))
+    for problem in problems:
+        gt.teach({"mlp": {"widths": [4]}}, problem, epochs=1, out=tmp_path)
+    names = [path.name for path in (tmp_path / "studies").iterdir()]
+    assert len(names) == 3 and sum(name.startswith("single-gaussian-") for name in names) == 2

@@ -13,6 +13,7 @@ from rich.console import Console
 from torch import nn
 
 from goodteacher.base.errors import ConfigError, TrainingError
+from goodteacher.base.file_names import told_apart
 from goodteacher.data.problem import Problem
 from goodteacher.data.sources import load
 from goodteacher.diagnose.candidates import candidate_name, candidates
@@ -285,7 +286,7 @@ def _named(model: Named | nn.Module) -> Named:
 
 
 def _spec(problem: Problem, recipe: dict[str, Any], seed: int, **arms: dict[str, Any]) -> StudySpec:
-    name = f"single-{problem.name}".replace(" ", "-")
+    name = f"single-{told_apart(problem.name, problem.facts.fingerprint)}"
     return parse_study({"name": name, "problem": {"name": problem.name}, "recipe": recipe, "seeds": [seed], **arms}, "")
 
 

@@ -95,8 +95,9 @@ class Job:
         Raises:
             TrainingError: if a run that is needed failed; the others are kept.
         """
+        # A reproduction of another size is on other data, and takes the place of the one before.
         finished = run_study(
-            study, problem, out=self.out, device=self.device, engine=self.engine, workers=self.workers,
+            study.of_file("reproduce"), problem, out=self.out, device=self.device, engine=self.engine, workers=self.workers,
             page=True, console=self.console, quiet=self.quiet,
         )  # fmt: skip
         failed = finished.summary.failed

@@ -278,6 +278,31 @@ def test_a_network_that_learns_nothing_raises_the_alarm_once(problem):
     assert "learnt nothing" in alarms[0] and "warmup" in alarms[0]
 
 
+def late_learner(folder):
+    """Return a learner whose answers say nothing in its first three epochs, and then what its network has learnt."""
+    item = learner("x", recipe=Recipe(epochs=6, batch_size=32, lr=0.1), folder=folder)
+    predict = item.predict
+    item.predict = lambda model, data, split: predict(model, data, split) * (item.step > 3 * 7)
+    return item
+
+
+def test_an_alarm_is_withdrawn_once_accuracy_has_passed_chance(problem, tmp_path):
+    item = late_learner(tmp_path)
+    told = train([item], problem, epochs=6)
+    records = [event.record for event in of(told, "epoch")]
+    assert [r["epoch"] for r in records if "alarm" in r] == [3]
+    (withdrawn,) = [r["withdrawn"] for r in records if "withdrawn" in r]
+    assert item.alarms == [] and len(item.withdrawn) == 1 and len(of(told, "alarm")) == 1
+    assert [event.text for event in of(told, "withdrawn")] == [withdrawn]
+    assert withdrawn.startswith("x has learnt after all: validation accuracy ") and withdrawn.endswith(
+        "its alarm is withdrawn"
+    )
+    again = learner("x", recipe=Recipe(epochs=6, batch_size=32, lr=0.1))
+    again.restore(item.state())
+    assert again.alarms == [] and again.withdrawn == item.withdrawn
+    assert again._watch(7, 0.0, problem.validation.labels) == {}, "one alarm per training"
+
+
 def test_a_network_that_learns_raises_none(problem):
     item = learner("x")
     train([item], problem)

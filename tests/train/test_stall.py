@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from goodteacher.train.stall import is_at_chance, stall_alarm
+from goodteacher.train.stall import has_passed_chance, is_at_chance, stall_alarm, withdrawal
 
 
 def balanced(examples: int, classes: int) -> torch.Tensor:
@@ -41,3 +41,16 @@ def test_no_alarm_where_validation_could_not_tell_a_good_network_from_chance():
     assert not any(is_at_chance(correct, 4, 0.5) for correct in range(1, 5))
     assert is_at_chance(0, 4, 0.25)  # a network half-way to perfection would be right more often
     assert not is_at_chance(95, 100, 0.95) and is_at_chance(950, 1000, 0.95)
+
+
+def test_an_alarm_stands_while_chance_is_not_rejected():
+    labels = balanced(200, 10)
+    assert withdrawal("x", 7, 0.12, labels) is None and withdrawal("x", 7, 0.0, labels) is None
+    assert withdrawal("x", 7, 0.5, labels) == (
+        "x has learnt after all: validation accuracy 50.0% after 7 epochs, chance is 10.0%; its alarm is withdrawn"
+    )
+
+
+def test_no_answers_are_both_at_chance_and_past_it():
+    for correct in range(201):
+        assert not (is_at_chance(correct, 200, 0.1) and has_passed_chance(correct, 200, 0.1))

@@ -13,7 +13,8 @@ class Event:
 
     Attributes:
         kind: ``step`` (``done`` of ``total``), ``epoch`` (its ``record``), ``line`` (a text worth a line), ``alarm`` (a text
-            to be shouted), ``finished`` or ``failed`` (``runs``, with the reason in ``text``).
+            to be shouted), ``withdrawn`` (what takes it back), ``finished`` or ``failed`` (``runs``, with the reason in
+            ``text``).
         name: whose it is: a learner's or a cohort's name for people.
         text: for people.
         done: steps done.
@@ -22,7 +23,7 @@ class Event:
         runs: ids.
     """
 
-    kind: Literal["step", "epoch", "line", "alarm", "finished", "failed"]
+    kind: Literal["step", "epoch", "line", "alarm", "withdrawn", "finished", "failed"]
     name: str = ""
     text: str = ""
     done: int = 0

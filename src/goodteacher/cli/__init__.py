@@ -24,11 +24,15 @@ def main() -> None:
             )
         raise
     except Exception as error:
-        from goodteacher.base.errors import GoodteacherError  # imports torch, which --help does without
+        from goodteacher.base.errors import GoodteacherError
 
-        if not isinstance(error, GoodteacherError):
+        # A file or folder that cannot be read or written, wherever it was met, is no mistake of ours.
+        met = isinstance(error, OSError) and error.filename is not None
+        if not isinstance(error, GoodteacherError) and not met:
             raise
-        print(f"goodteacher: {error}", file=sys.stderr)
+        # A name that is no text in UTF-8 is shown with its bytes written out.
+        said = " ".join(str(error).split()).encode(errors="backslashreplace").decode()
+        print(f"goodteacher: {said}", file=sys.stderr)
         sys.exit(2)
 
 

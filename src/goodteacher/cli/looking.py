@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from goodteacher.cli.options import Device, Json, Out, Quiet, Root, app, begin, console
+from goodteacher.cli.options import Device, Json, Out, Quiet, Root, app, begin, console, names_of
 from goodteacher.cli.output import show_results
 
 
@@ -25,9 +25,14 @@ def rank(
         str | None, typer.Option("--data", help="Score on this problem's validation split instead.")
     ] = None,
     maps: Annotated[
-        list[str] | None, typer.Option("--map", help="Rank each candidate with this target map too; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--map", help="Rank each candidate with this target map too; repeatable.", autocompletion=names_of("MAPS")
+        ),
     ] = None,
-    by: Annotated[str, typer.Option("--by", help="A quantity of the scorecard.")] = "",
+    by: Annotated[
+        str, typer.Option("--by", help="A quantity of the scorecard.", autocompletion=names_of("QUANTITIES"))
+    ] = "",
     csv: Annotated[Path | None, typer.Option("--csv", help="Write the whole scorecard to this file.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Show the whole scorecard.")] = False,
     root: Root = Path("data"),
@@ -36,7 +41,21 @@ def rank(
     as_json: Json = False,
 ) -> None:
     """Say which teacher will teach best, before any student is trained."""
-    from goodteacher.base.errors import ConfigError
+    from goodteacher.base.errors import ConfigError, check_choice
+    from goodteacher.study.known_names import MAPS, QUANTITIES, check_named, check_source
+
+    studies = [Path(item) for item in what if (Path(item) / "plan.json").exists()]
+    for option, given in (("--map", maps), ("--data", data)):
+        if studies and given and len(studies) == len(what):
+            raise ConfigError(option, rule="is for runs", received=f"the study {studies[0]}", remedy="name its runs")
+        if studies and given:
+            console().print(f"{option} is for the runs; a study's arms are ranked as they are", markup=False)
+    check_choice("by", by or QUANTITIES[0], QUANTITIES)
+    for given_map in maps or ():
+        check_named("map", given_map, MAPS)
+    if data:
+        check_source(data)
+    place, _ = begin(device, "local")
     from goodteacher.data.sources import load
     from goodteacher.diagnose.candidates import candidates as candidates_of
     from goodteacher.diagnose.ranking import DEFAULT, rank_candidates
@@ -45,14 +64,7 @@ def rank(
     from goodteacher.report import tables
     from goodteacher.train.records import write_atomically
 
-    place, _ = begin(device, "local")
     problem = load(data, root=root) if data else None
-    studies = [Path(item) for item in what if (Path(item) / "plan.json").exists()]
-    for option, given in (("--map", maps), ("--data", data)):
-        if studies and given and len(studies) == len(what):
-            raise ConfigError(option, rule="is for runs", received=f"the study {studies[0]}", remedy="name its runs")
-        if studies and given:
-            console().print(f"{option} is for the runs; a study's arms are ranked as they are", markup=False)
     named = _alike([_run_of(item, out, problem, place) for item in what if Path(item) not in studies])
     candidates = candidates_of(named, problem, maps=maps or (), device=place) if named else []
     for folder in studies:
@@ -157,13 +169,17 @@ def list_names(
     as_json: Json = False,
 ) -> None:
     """Show what can be named in a study."""
-    from goodteacher.report.listing import listing
+    from goodteacher.base.errors import check_choice
+    from goodteacher.study.known_names import KINDS
 
+    check_choice("list", what, (*KINDS, "schema"))
     if what == "schema":
         from goodteacher.study.spec import json_schema
 
         print(json_schema(), end="")
         return
+    from goodteacher.report.listing import listing
+
     grid = listing(what, model, out)
     from goodteacher.report.tables import show
 
@@ -199,6 +215,10 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Say what this machine is, how fast it trains, and whether a problem is sound."""
+    from goodteacher.study.known_names import check_source
+
+    if data:
+        check_source(data)
     from goodteacher.report.doctor import examine, examine_problem
 
     begin("auto", "local")

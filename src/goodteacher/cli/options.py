@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ app = typer.Typer(
     name="goodteacher",
     help="Train the teacher your student needs: teachers ranked before any student, students distilled, honest statistics.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -36,13 +37,37 @@ def begin_app(
     """Train the teacher your student needs: teachers ranked before any student, students distilled, honest statistics."""
 
 
+def names_of(table: str) -> Callable[[str], list[str]]:
+    """Return what completes a word of the command line: the names of a table, after the last ``+`` of a sum."""
+
+    def complete(incomplete: str) -> list[str]:
+        from goodteacher.study import known_names
+
+        head, plus, last = incomplete.rpartition("+")
+        known: tuple[str, ...] = getattr(known_names, table)
+        gap = " " * (len(last) - len(last.lstrip()))
+        return [f"{head}{plus}{gap}{name}" for name in known if name.startswith(last.lstrip())]
+
+    return complete
+
+
+def data_words(incomplete: str) -> list[str]:
+    """Return what completes the word for data: sources, folders and files."""
+    folder = Path(incomplete) if incomplete.endswith("/") else Path(incomplete).parent
+    there = sorted(folder.iterdir()) if folder.is_dir() else []
+    paths = [f"{path}/" if path.is_dir() else str(path) for path in there if path.is_dir() or path.suffix == ".npz"]
+    return [*names_of("SOURCES")(incomplete), *(path for path in paths if path.startswith(incomplete))]
+
+
 Out = Annotated[Path, typer.Option("--out", help="Folder of runs, studies and pages.")]
 Root = Annotated[Path, typer.Option("--root", help="Folder where data lie.")]
 Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="How many seeds.")]
 Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the training data.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Precision = Annotated[str | None, typer.Option("--precision", help="auto, fp32 or bf16.")]
-Engine = Annotated[str, typer.Option("--engine", help="auto, local, processes or ray.")]
+Engine = Annotated[
+    str, typer.Option("--engine", help="auto, local, processes or ray.", autocompletion=names_of("ENGINES"))
+]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes at a time; by default one a core.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a machine-readable result as the last line.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show alarms, failures and the final tables only.")]
@@ -54,13 +79,29 @@ With = Annotated[
     typer.Option("--with", help="KEY=VALUE of the teacher: snapshots=5, cross_fit=4, checkpoints=10, ...; repeatable."),
 ]
 Data = Annotated[
-    str, typer.Option("--data", help="gaussian, digits, cifar10, cifar100, an .npz file, a folder, or module:function.")
+    str,
+    typer.Option(
+        "--data",
+        help="gaussian, digits, cifar10, cifar100, an .npz file, a folder, or module:function.",
+        autocompletion=data_words,
+    ),
 ]
 CORES = os.cpu_count() or 1
 
 
 def begin(device: str, engine: str) -> tuple[str, str]:
-    """Set threads for this process; return the device and the engine to use."""
+    """Set threads for this process; return the device and the engine to use.
+
+    Raises:
+        ConfigError: for a word that names none, before torch is imported.
+    """
+    from goodteacher.base.errors import ConfigError, check_choice
+    from goodteacher.study.known_names import ENGINES
+
+    if device.split(":", maxsplit=1)[0] not in ("auto", "cpu", "cuda"):
+        raise ConfigError("device", rule="must be auto, cpu or an accelerator that is here", received=repr(device))
+    check_choice("engine", engine, ("auto", *ENGINES))
+
     import torch
 
     from goodteacher.api import pick_device

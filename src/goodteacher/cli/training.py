@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from goodteacher.base.custom import is_own
 from goodteacher.cli.options import (
     CORES,
     Data,
@@ -26,6 +27,7 @@ from goodteacher.cli.options import (
     app,
     begin,
     console,
+    names_of,
 )
 from goodteacher.cli.output import show_results
 
@@ -101,7 +103,6 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a study file: what is finished is skipped, what was interrupted goes on."""
-    from goodteacher.api import run_study
     from goodteacher.study.spec import read_study
 
     options: dict[tuple[str, ...], Any] = {
@@ -113,46 +114,25 @@ def run(
     given = {keys: value for keys, value in options.items() if value is not None}
     spec = read_study(study, tuple(changes or ()), given)
     if dry_run:
-        _dry_run(spec, out, device, as_json)
-    else:
-        _end([run_study(spec, **_asked(out, device, engine, workers, quiet))], as_json)
+        from goodteacher.cli.dry_run import dry_run_of
 
+        dry_run_of(spec, out, device, as_json=as_json)
+        return
+    asked = _asked(out, device, engine, workers, quiet)
+    from goodteacher.api import run_study  # torch, which a typo does not wait for
 
-def _dry_run(spec: Any, out: Path, device: str, as_json: bool) -> None:
-    from dataclasses import asdict
-
-    from goodteacher.api import finished_teachers, load_problem
-    from goodteacher.study.cost import estimate_cost, memories
-    from goodteacher.study.plan import plan_study
-    from goodteacher.study.store import Store
-
-    place, _ = begin(device, "local")
-    problem, store, screen = load_problem(spec), Store(out), console()
-    spec, given = finished_teachers(spec, store)
-    plan = plan_study(spec, problem.facts, given)
-    screen.print(problem.describe(), markup=False, highlight=False)
-    for run_id, label in plan.names.items():
-        state = "finished" if store.has(run_id) else "to train"
-        screen.print(f"  {run_id}  {state:9} {label}", markup=False, highlight=False)
-    for label, size in memories(plan).items():
-        screen.print(
-            f"  {label} keeps {size / 1e6:.1f} MB of memories with a row an example", markup=False, highlight=False
-        )
-    cost = estimate_cost(plan, problem, store, place)
-    screen.print(
-        f"{cost.runs} runs to train, {cost.reused} finished; about {cost.seconds / 60:.1f} minutes of one worker on this machine "
-        f"(within a factor of two) and {cost.bytes / 1e6:.1f} MB of disk",
-        markup=False, highlight=False,
-    )  # fmt: skip
-    if as_json:
-        print(json.dumps({"planned": plan.names, **asdict(cost)}))
+    _end([run_study(spec, **asked)], as_json)
 
 
 @app.command()
 def teach(
-    model: Annotated[str, typer.Argument(help="A model's name, or module:function.")],
+    model: Annotated[
+        str, typer.Argument(help="A model's name, or module:function.", autocompletion=names_of("MODELS"))
+    ],
     data: Data,
-    objective: Annotated[str, typer.Option("--objective", help="What the teacher minimises.")] = "cross_entropy",
+    objective: Annotated[
+        str, typer.Option("--objective", help="What the teacher minimises.", autocompletion=names_of("OBJECTIVES"))
+    ] = "cross_entropy",
     keep: Annotated[
         str, typer.Option("--keep", help="last, half, best_brier, best_nll, best_accuracy or epoch=K.")
     ] = "last",
@@ -176,32 +156,30 @@ def teach(
     as_json: Json = False,
 ) -> None:
     """Train a teacher, train one on from a finished run, or register one that was trained elsewhere."""
-    from goodteacher.api import run_study
-    from goodteacher.study.spec import parse_study
-    from goodteacher.study.store import Store
+    from goodteacher.cli.study_names import data_word, word
+    from goodteacher.cli.teacher_arms import arm_of, run_at
+    from goodteacher.study.known_names import MODELS, check_named, check_source
+    from goodteacher.study.spec import new_study
 
-    start = Store(out).find(source) if source is not None else None
+    check_named("model", model, MODELS)
+    start = run_at(source, out) if source is not None else None
     if source is not None and start is None:
+        check_source(data)
         _register(model, Path(source), data, root, out, device, as_json)
         return
-    arm = _arm({"model": model, "objective": objective, "keep": keep, "start": start}, procedures)
+    arm = arm_of({"model": model, "objective": objective, "keep": keep, "start": start}, procedures)
     values: dict[str, Any] = {
-        "name": "-".join(["teach", _slug(data), _slug(model), _slug(objective), *([start[:8]] if start else [])]),
         "problem": {"name": data, "root": str(root)},
-        "teachers": {_slug(objective): arm},
+        "teachers": {word(objective): arm},
         "seeds": seeds,
     }
     _override(values, changes, epochs=epochs, precision=precision)
-    _end([run_study(parse_study(values, ""), **_asked(out, device, engine, workers, quiet))], as_json)
+    words = ["teach", data_word(values["problem"]), word(model), word(objective), *([start[:8]] if start else [])]
+    values.setdefault("name", "-".join(words))
+    spec, asked = new_study(values), _asked(out, device, engine, workers, quiet)
+    from goodteacher.api import run_study
 
-
-def _arm(arm: dict[str, Any], procedures: list[str] | None) -> dict[str, Any]:
-    """Return a teacher arm with the keys that --with gives it."""
-    from goodteacher.study.study_file import apply_override
-
-    for change in procedures or []:
-        apply_override(arm, change, option="--with")
-    return arm
+    _end([run_study(spec, **asked)], as_json)
 
 
 def _register(model: str, source: Path, data: str, root: Path, out: Path, device: str, as_json: bool) -> None:
@@ -222,23 +200,37 @@ def _register(model: str, source: Path, data: str, root: Path, out: Path, device
 
 @app.command()
 def distill(
-    student: Annotated[str, typer.Argument(help="A model's name, or module:function.")],
+    student: Annotated[
+        str, typer.Argument(help="A model's name, or module:function.", autocompletion=names_of("MODELS"))
+    ],
     data: Data,
     teacher: Annotated[
         list[str],
         typer.Option(
             "--teacher",
+            autocompletion=names_of("MODELS"),
             help="A finished run's id, a model to train first, or auto: train some and pick one. Several teach as one.",
         ),
     ],
     method: Annotated[
-        str, typer.Option("--method", help="What carries the teacher over: kd, dkd, crd + kd, ...")
+        str,
+        typer.Option(
+            "--method", help="What carries the teacher over: kd, dkd, crd + kd, ...", autocompletion=names_of("METHODS")
+        ),
     ] = "kd",
     objective: Annotated[
-        str | None, typer.Option("--objective", help="Of a teacher that is trained first; cross_entropy by default.")
+        str | None,
+        typer.Option(
+            "--objective",
+            help="Of a teacher that is trained first; cross_entropy by default.",
+            autocompletion=names_of("OBJECTIVES"),
+        ),
     ] = None,
     target_map: Annotated[
-        str | None, typer.Option("--map", help="What is done to the teacher's outputs: temperature, ...")
+        str | None,
+        typer.Option(
+            "--map", help="What is done to the teacher's outputs: temperature, ...", autocompletion=names_of("MAPS")
+        ),
     ] = None,
     keep: Annotated[
         str, typer.Option("--keep", help="Of the student: last, half, best_brier, best_nll, best_accuracy or epoch=K.")
@@ -247,7 +239,12 @@ def distill(
         int | None, typer.Option("--budget", help="With auto: how many teachers to train; 4 by default.", min=1)
     ] = None,
     candidate: Annotated[
-        str | None, typer.Option("--candidate", help="With auto: the teachers' model; the student's own by default.")
+        str | None,
+        typer.Option(
+            "--candidate",
+            help="With auto: the teachers' model; the student's own by default.",
+            autocompletion=names_of("MODELS"),
+        ),
     ] = None,
     procedures: With = None,
     changes: Set = None,
@@ -263,76 +260,52 @@ def distill(
     as_json: Json = False,
 ) -> None:
     """Train a student from a teacher, and the same student alone beside it."""
-    from goodteacher.api import run_study
-    from goodteacher.study.spec import parse_study
+    from goodteacher.cli.study_names import data_word, joined, word
+    from goodteacher.cli.teacher_arms import check_options, teachers_of
+    from goodteacher.study.known_names import MAPS, METHODS, MODELS, OBJECTIVES, check_named
+    from goodteacher.study.spec import new_study
 
-    values = _distilling(student, method, keep, data, root, teacher, seeds)
+    for what, given, table in (
+        ("model", student, MODELS),
+        ("method", method, METHODS),
+        ("objective", objective, OBJECTIVES),
+        ("map", target_map, MAPS),
+        ("--candidate", candidate, MODELS),
+    ):
+        if given is not None:
+            check_named(what, given, table)
+    values = _distilling(student, method, keep, data, root, seeds)
     _override(values, changes, epochs=epochs, precision=precision)
+    teachers = joined([word(Path(t).name[:16] if not is_own(t) else t) for t in teacher])
+    words = ["distill", data_word(values["problem"]), teachers, word(student), word(method)]
+    values.setdefault("name", "-".join(words))
     named = {"--with": procedures, "--map": target_map, "--objective": objective}
-    _refuse(named if teacher == ["auto"] else {"--budget": budget, "--candidate": candidate}, teacher)
+    check_options(named if teacher == ["auto"] else {"--budget": budget, "--candidate": candidate}, teacher)
     if teacher == ["auto"]:
+        new_study({**values, "teachers": {}})
+        asked = _asked(out, device, engine, workers, quiet)
         from goodteacher.automatic import choose_teacher
 
-        asked = _asked(out, device, engine, workers, quiet)
         values = choose_teacher(candidate or student, values, budget=budget or 4, **asked).study
     else:
-        from goodteacher.study.store import Store
-
-        values["teachers"] = _teachers(teacher, objective, target_map, procedures, Store(out))
+        values["teachers"] = teachers_of(teacher, objective, target_map, procedures, out)
         for arm in values["students"].values():
             arm["taught_by"] = ["teacher"] if arm["method"] != "none" else []
-    _end([run_study(parse_study(values, ""), **_asked(out, device, engine, workers, quiet))], as_json)
+    spec, asked = new_study(values), _asked(out, device, engine, workers, quiet)
+    from goodteacher.api import run_study
+
+    _end([run_study(spec, **asked)], as_json)
 
 
-def _distilling(
-    student: str, method: str, keep: str, data: str, root: Path, teacher: list[str], seeds: int | None
-) -> dict[str, Any]:
+def _distilling(student: str, method: str, keep: str, data: str, root: Path, seeds: int | None) -> dict[str, Any]:
     """Return the study of `distill`, but for its teachers."""
+    from goodteacher.cli.study_names import word
+
     return {
-        "name": f"distill-{_slug(data)}-{_slug('-'.join(t[:16] for t in teacher))}-{_slug(student)}-{_slug(method)}",
         "problem": {"name": data, "root": str(root)},
         "students": {
             "alone": {"model": student, "method": "none", "keep": keep},
-            _slug(method): {"model": student, "method": method, "keep": keep},
+            word(method): {"model": student, "method": method, "keep": keep},
         },
         "seeds": seeds,
     }
-
-
-def _refuse(options: dict[str, Any], teacher: list[str]) -> None:
-    """Raise for options that `--teacher auto` alone, or a named teacher alone, can take."""
-    from goodteacher.base.errors import ConfigError
-
-    rule = "is for a teacher that is named" if teacher == ["auto"] else "is for --teacher auto"
-    for option, given in options.items():
-        if given:
-            raise ConfigError(option, rule=rule, received=f"--teacher {' '.join(teacher)}")
-
-
-def _teachers(
-    given: list[str], objective: str | None, target_map: str | None, procedures: list[str] | None, store: Any
-) -> dict[str, Any]:
-    """Return the teacher arms of `distill`: one, or several with their ensemble."""
-    from goodteacher.base.errors import ConfigError, suggest
-    from goodteacher.models.table import MODELS
-
-    arms: dict[str, Any] = {}
-    for i, text in enumerate(given):
-        found = None if text in MODELS else store.find(text)
-        is_run = found is not None
-        if not is_run and text not in MODELS and ":" not in text:
-            rule = f"must be a finished run in {store.root}, a model, or auto"
-            raise ConfigError("--teacher", rule=rule, received=repr(text), remedy=suggest(text, [*MODELS, "auto"]))
-        if is_run and objective is not None:
-            raise ConfigError("--objective", rule="is for a teacher that is trained first", received=f"the run {text}")
-        model = {"model": text, "objective": objective or "cross_entropy"}
-        arms[f"teacher{i + 1}"] = {"run": found} if is_run else model
-    if len(given) == 1:
-        return {"teacher": _arm({**arms["teacher1"], "map": target_map}, procedures)}
-    return {**arms, "teacher": _arm({"ensemble": {"of": list(arms)}, "map": target_map}, procedures)}
-
-
-def _slug(text: str) -> str:
-    import re
-
-    return re.sub(r"[^A-Za-z0-9_.]+", "-", Path(text).stem if "/" in text else text).strip("-.") or "x"

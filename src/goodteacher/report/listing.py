@@ -19,12 +19,11 @@ from goodteacher.models.taps import guess_taps
 from goodteacher.objectives.table import OBJECTIVES
 from goodteacher.report.tables import Grid
 from goodteacher.study.build import modules_of, outline
+from goodteacher.study.known_names import KINDS
 from goodteacher.study.run import Run
 from goodteacher.study.store import Store
 from goodteacher.study.trial import Trial
 from goodteacher.train.recipe import Recipe
-
-KINDS = ("models", "objectives", "methods", "maps", "data", "recipes", "runs", "taps")
 
 
 def listing(what: str, model: str | None = None, out: Path = Path("goodteacher-runs")) -> Grid:

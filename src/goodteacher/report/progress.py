@@ -20,7 +20,7 @@ from rich.progress import (
 from goodteacher.base.events import Event, Sink
 
 PLAIN_SECONDS = 15.0
-LOUD = ("alarm", "failed")
+LOUD = ("alarm", "withdrawn", "failed")
 
 
 @contextlib.contextmanager
@@ -89,7 +89,7 @@ class _Lines:
 
 
 def _say(event: Event, console: Console) -> None:
-    if event.kind == "line":
+    if event.kind in ("line", "withdrawn"):
         console.print(f"  {event.text}", markup=False, highlight=False)
     elif event.kind == "alarm":
         console.print(f"! {event.text}", style="bold red", markup=False, highlight=False)

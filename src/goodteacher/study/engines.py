@@ -19,10 +19,10 @@ from goodteacher.base.events import Event, Sink
 from goodteacher.data.facts import Facts
 from goodteacher.data.problem import Problem
 from goodteacher.study.cohort import Outcome, train_cohort
+from goodteacher.study.known_names import ENGINES
 from goodteacher.study.runspec import RunSpec
 from goodteacher.study.store import Store
 
-ENGINES = ("local", "processes", "ray")
 Train = Callable[[list[RunSpec], Mapping[str, str]], Outcome]
 """Trains one cohort, under names for people."""
 

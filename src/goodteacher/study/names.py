@@ -8,8 +8,9 @@ from typing import Any
 from goodteacher.base.errors import ConfigError
 from goodteacher.base.input_spec import InputSpec, check_adaptable
 from goodteacher.data.facts import Facts
+from goodteacher.study.arm_options import ArmInputs
 from goodteacher.study.planned import Given
-from goodteacher.study.spec import ArmInputs, Named, StudySpec, TeacherSpec, arm_recipe
+from goodteacher.study.spec import Named, StudySpec, TeacherSpec, arm_recipe
 from goodteacher.train.recipe import Recipe, broken_cycle_rule, cycle_ends
 
 Parts = dict[str, dict[str, Any]]

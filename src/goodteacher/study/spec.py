@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from goodteacher.base.errors import ConfigError, suggest
+from goodteacher.study.arm_options import ArmInputs, EarlyStop, Ensemble, Snapshots
+from goodteacher.study.known_names import check_arms, check_source
 from goodteacher.study.study_file import StudyFile
 from goodteacher.train.recipe import Keep, Recipe, Strict, validate
 
@@ -30,61 +32,6 @@ def _plain_name(name: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_plain_name)]
-
-
-class EarlyStop(Strict):
-    """A teacher that stops early.
-
-    Attributes:
-        epochs: that it trains.
-        form: ``truncate`` keeps this epoch of the whole training, when the rate is still high; ``compress`` trains a schedule of
-            this length to its end.
-    """
-
-    epochs: Annotated[int, Field(ge=1)]
-    form: Literal["truncate", "compress"] = "truncate"
-
-
-class Ensemble(Strict):
-    """Several teacher arms as one.
-
-    Attributes:
-        of: names of arms.
-        average: of ``probabilities`` or ``logits``.
-        weights: ``equal``, or those with the best Brier score on ``validation``.
-    """
-
-    of: Annotated[tuple[str, ...], Field(min_length=1)]
-    average: Literal["probabilities", "logits"] = "probabilities"
-    weights: Literal["equal", "validation"] = "equal"
-
-
-class Snapshots(Strict):
-    """The networks at the ends of a cyclic schedule's cycles, as one teacher.
-
-    Attributes:
-        cycles: how many.
-        average: of ``probabilities`` or ``logits``.
-        weights: as in `Ensemble`.
-    """
-
-    cycles: Annotated[int, Field(ge=2)] = 5
-    average: Literal["probabilities", "logits"] = "probabilities"
-    weights: Literal["equal", "validation"] = "equal"
-
-
-class ArmInputs(Strict):
-    """What an arm's network expects to see, where that is not what the problem makes.
-
-    Attributes:
-        size: height and width in pixels, or one number for both.
-        mean: of each channel, of pictures in [0, 1].
-        std: of each channel, the same way.
-    """
-
-    size: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[Annotated[float, Field(gt=0)], ...] | None = None
 
 
 class TeacherSpec(Strict):
@@ -248,6 +195,12 @@ class StudySpec(Strict):
         """The study file it was read from, if it was."""
         return self._file
 
+    def of_file(self, file: str) -> StudySpec:
+        """Return the study as one that was read from a file; a later state of the same file may take its place in a store."""
+        study = self.model_copy()
+        study._file = file
+        return study
+
     @property
     def known_arms(self) -> tuple[str, ...]:
         """The names of teacher arms, with those that `checkpoints` makes."""
@@ -300,8 +253,24 @@ def parse_study(values: Mapping[str, Any], where: str = "study", *, file: str = 
     Raises:
         ConfigError: on the first mistake, with the key and a suggestion.
     """
-    study = validate(StudySpec, values, where)
-    study._file = file
+    return validate(StudySpec, values, where).of_file(file)
+
+
+def new_study(values: Mapping[str, Any], *, file: str = "") -> StudySpec:
+    """Return a study that is about to run, from plain values: as `parse_study`, and the names in it are known.
+
+    What a store holds may name what has gone since; it is read by `parse_study`.
+
+    Raises:
+        ConfigError: on the first mistake; torch is not imported for it.
+    """
+    study = parse_study(values, "", file=file)
+    check_arms(study.teachers, study.students)
+    try:
+        check_source(study.problem.get("name"))
+    except ConfigError as error:
+        error.at = ("problem",)
+        raise
     return study
 
 
@@ -323,7 +292,7 @@ def read_study(
     """
     file = StudyFile(path, overrides, given or {})
     try:
-        return parse_study(file.values, "", file=str(path.resolve()))
+        return new_study(file.values, file=str(path.resolve()))
     except ConfigError as error:
         raise file.placed(error) from None
 

@@ -198,10 +198,24 @@ class Store:
         return self.root / "studies" / name
 
     def add_study(self, plan: Plan) -> Path:
-        """Keep a study and its plan. Return its folder."""
-        folder = self.study_folder(plan.study.name)
+        """Keep a study and its plan. Return its folder.
+
+        Raises:
+            StoreError: if a study of the same name on other data is there, and is not an earlier state of the same study file.
+        """
+        folder, file = self.study_folder(plan.study.name), plan.study.file
+        if (folder / "plan.json").exists():
+            kept = read_json(folder / "plan.json")
+            changed = bool(file) and kept.get("file") == file
+            if kept.get("problem") != plan.facts.fingerprint and not changed:
+                raise StoreError(
+                    f"study '{plan.study.name}'",
+                    rule=f"is in {self.root} already, on other data",
+                    received=f"{plan.facts.name} ({plan.facts.fingerprint})",
+                    remedy="name this one otherwise (--set name=...), or use another --out",
+                )
         write_json(folder / "study.json", plan.study.model_dump(mode="json"))
-        write_json(folder / "plan.json", {"format": FORMAT, **plan.stored()})
+        write_json(folder / "plan.json", {"format": FORMAT, "file": file, **plan.stored()})
         return folder
 
     def table(self) -> pd.DataFrame:

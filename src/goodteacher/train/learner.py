@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from goodteacher.base.errors import ConfigError, TrainingError
 from goodteacher.base.input_spec import InputSpec
 from goodteacher.base.seeds import reseed
-from goodteacher.base.types import Batch, FrozenTeacher, Loss, Needs, Output, Progress
+from goodteacher.base.types import Batch, FrozenTeacher, Labels, Loss, Needs, Output, Progress
 from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
 from goodteacher.models.adapt import seen_by
@@ -26,7 +26,7 @@ from goodteacher.train.optim import build_optimizer, learning_rate
 from goodteacher.train.precision import Precision, autocast, lay_out
 from goodteacher.train.recipe import Recipe
 from goodteacher.train.records import Records
-from goodteacher.train.stall import stall_alarm
+from goodteacher.train.stall import stall_alarm, withdrawal
 from goodteacher.train.task import Task
 
 Weights = dict[str, Tensor]
@@ -106,6 +106,7 @@ class Learner:
         self.step = 0
         self.seconds = 0.0
         self.alarms: list[str] = []
+        self.withdrawn: list[str] = []
         self.failure: TrainingError | None = None
         self._pending: list[tuple[int, tuple[str, ...], Tensor]] = []
         self._sums: dict[str, float] = {}
@@ -225,17 +226,26 @@ class Learner:
             labels = problem.validation.labels
             record["validation"] = scores = quick_scores(logits, labels)
             self._keep(epoch, scores, last=epoch == epochs)
-            alarm = (
-                None
-                if self.alarms
-                else stall_alarm(self.name, epoch, scores["accuracy"], labels, self.task.loss.advice)
-            )
-            if alarm:
-                record["alarm"] = alarm
-                self.alarms.append(alarm)
+            record |= self._watch(epoch, scores["accuracy"], labels)
         if self.folder is not None:
             Records(self.folder / "records.jsonl").append(record)
         return record
+
+    def _watch(self, epoch: int, accuracy: float, labels: Labels) -> dict[str, str]:
+        """Raise the one alarm of a training that learns nothing, or withdraw it; return it for the record."""
+        if self.withdrawn:
+            return {}
+        if self.alarms:
+            learnt = withdrawal(self.name, epoch, accuracy, labels)
+            if learnt is None:
+                return {}
+            self.withdrawn, self.alarms = self.alarms, []
+            return {"withdrawn": learnt}
+        alarm = stall_alarm(self.name, epoch, accuracy, labels, self.task.loss.advice)
+        if alarm is None:
+            return {}
+        self.alarms = [alarm]
+        return {"alarm": alarm}
 
     def sees(self, batch: Batch) -> Batch:
         """Return a batch as the network sees it."""
@@ -278,6 +288,7 @@ class Learner:
             "predictions": self.predictions.state() if self.predictions is not None else {},
             "sums": self._sums,
             "alarms": self.alarms,
+            "withdrawn": self.withdrawn,
             "precision": self.precision,
             "kept": {r: {"epoch": k.epoch, "score": k.score, "weights": k.weights} for r, k in self.kept.items()},
         }
@@ -290,6 +301,7 @@ class Learner:
             state["sums"],
             state["alarms"],
         )
+        self.withdrawn = state.get("withdrawn", [])
         self.task.precision = state["precision"]
         self.network.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

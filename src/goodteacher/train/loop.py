@@ -74,7 +74,8 @@ def fit(
         loader: the shared batches.
         problem: for validation.
         epochs: of the main training; epochs of initialisation that the learners have come before them.
-        tell: receives a ``step`` after each step, and before it an ``epoch``, ``alarm`` or ``failed`` of a learner.
+        tell: receives a ``step`` after each step, and before it an ``epoch``, ``alarm``, ``withdrawn``
+            or ``failed`` of a learner.
         checkpoint_seconds: between checkpoints; `CHECKPOINT_SECONDS` by default.
 
     Returns:
@@ -104,6 +105,8 @@ def fit(
                         tell(Event("epoch", learner.name, "", step + 1, steps, record))
                         if "alarm" in record:
                             tell(Event("alarm", learner.name, record["alarm"]))
+                        if "withdrawn" in record:
+                            tell(Event("withdrawn", learner.name, record["withdrawn"]))
                 except TrainingError as error:
                     learner.failure = error
                     tell(Event("failed", learner.name, str(error), step + 1, steps))

@@ -32,9 +32,45 @@ def is_at_chance(correct: int, examples: int, chance: float) -> bool:
         >>> is_at_chance(20, 200, 0.1), is_at_chance(5, 9, 1 / 3), is_at_chance(20, 20, 1.0)
         (True, False, False)
     """
-    by_chance = float(bdtrc(correct - 1, examples, chance)) if correct > 0 else 1.0
     if_it_had_learnt = float(bdtr(correct, examples, (1 + chance) / 2))
-    return by_chance > LEVEL and if_it_had_learnt <= LEVEL
+    return not has_passed_chance(correct, examples, chance) and if_it_had_learnt <= LEVEL
+
+
+def has_passed_chance(correct: int, examples: int, chance: float) -> bool:
+    r"""Say whether held-out answers reject chance: :math:`P(X \ge k \mid n, c) \le 0.05` with X binomial.
+
+    Args:
+        correct: k, answers that were right.
+        examples: n.
+        chance: c, share of the largest class.
+
+    Example:
+        >>> has_passed_chance(30, 200, 0.1), has_passed_chance(25, 200, 0.1)
+        (True, False)
+    """
+    return correct > 0 and float(bdtrc(correct - 1, examples, chance)) <= LEVEL
+
+
+def withdrawal(name: str, epoch: int, accuracy: float, labels: Labels) -> str | None:
+    """Return what takes back an alarm of a network that has learnt after all, or None while it has not.
+
+    Args:
+        name: of the network.
+        epoch: after which it was looked at.
+        accuracy: on validation.
+        labels: ``(N,)`` of validation.
+    """
+    chance = _chance(labels)
+    if not has_passed_chance(round(accuracy * len(labels)), len(labels), chance):
+        return None
+    return (
+        f"{name} has learnt after all: validation accuracy {accuracy:.1%} after {epoch} epochs, "
+        f"chance is {chance:.1%}; its alarm is withdrawn"
+    )
+
+
+def _chance(labels: Labels) -> float:
+    return float(torch.bincount(labels).max()) / len(labels)
 
 
 def stall_alarm(name: str, epoch: int, accuracy: float, labels: Labels, advice: str = "") -> str | None:
@@ -52,7 +88,7 @@ def stall_alarm(name: str, epoch: int, accuracy: float, labels: Labels, advice: 
     """
     if epoch < FIRST_EPOCH:
         return None
-    chance = float(torch.bincount(labels).max()) / len(labels)
+    chance = _chance(labels)
     if not is_at_chance(round(accuracy * len(labels)), len(labels), chance):
         return None
     return (

@@ -109,7 +109,7 @@ def run_part(job: Job, whole: StudySpec, part: StudySpec, problem: Problem) -> t
     """
     store = Store(job.out)
     whole, given = finished_teachers(whole, store)
-    plan = plan_study(whole, problem.facts, given)
+    plan = plan_study(whole.of_file("reproduce"), problem.facts, given)
     store.add_problem(problem, plan.facts)
     folder = store.add_study(plan)
     own = part if part == whole else part.model_copy(update={"name": f"{part.name}-part"})

@@ -1,0 +1,54 @@
+"""The teachers of single commands: arms of a study, from words of the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from goodteacher.base.errors import ConfigError, suggest
+from goodteacher.study.known_names import MODELS
+from goodteacher.study.study_file import apply_override
+
+
+def run_at(name: str, out: Path) -> str | None:
+    """Return the id of the finished run that a word stands for, if there is one; a store is opened only where there are runs."""
+    if not (out / "runs").is_dir():
+        return None
+    from goodteacher.study.store import Store
+
+    return Store(out).find(name)
+
+
+def arm_of(arm: dict[str, Any], procedures: list[str] | None) -> dict[str, Any]:
+    """Return a teacher arm with the keys that --with gives it."""
+    for change in procedures or []:
+        apply_override(arm, change, option="--with")
+    return arm
+
+
+def check_options(options: dict[str, Any], teacher: list[str]) -> None:
+    """Raise for options that `--teacher auto` alone, or a named teacher alone, can take."""
+    rule = "is for a teacher that is named" if teacher == ["auto"] else "is for --teacher auto"
+    for option, given in options.items():
+        if given:
+            raise ConfigError(option, rule=rule, received=f"--teacher {' '.join(teacher)}")
+
+
+def teachers_of(
+    given: list[str], objective: str | None, target_map: str | None, procedures: list[str] | None, out: Path
+) -> dict[str, Any]:
+    """Return the teacher arms of `distill`: one, or several with their ensemble."""
+    arms: dict[str, Any] = {}
+    for i, text in enumerate(given):
+        found = None if text in MODELS else run_at(text, out)
+        is_run = found is not None
+        if not is_run and text not in MODELS and ":" not in text:
+            rule = f"must be a finished run in {out}, a model, or auto"
+            raise ConfigError("--teacher", rule=rule, received=repr(text), remedy=suggest(text, [*MODELS, "auto"]))
+        if is_run and objective is not None:
+            raise ConfigError("--objective", rule="is for a teacher that is trained first", received=f"the run {text}")
+        model = {"model": text, "objective": objective or "cross_entropy"}
+        arms[f"teacher{i + 1}"] = {"run": found} if is_run else model
+    if len(given) == 1:
+        return {"teacher": arm_of({**arms["teacher1"], "map": target_map}, procedures)}
+    return {**arms, "teacher": arm_of({"ensemble": {"of": list(arms)}, "map": target_map}, procedures)}
