@@ -1,4 +1,4 @@
-"""What each method costs on real pictures: seconds an epoch relative to the student alone, memory, and whether its loss falls.
+"""What each method costs on real pictures: seconds per epoch relative to the student alone, memory, and whether its loss falls.
 
     python benchmarks/method_cost.py STUDY_FOLDER --out evidence/methods_cifar10.json
 
@@ -46,15 +46,15 @@ def main() -> None:
         own = [sum(v for k, v in e["loss"].items() if k != "cross_entropy") for e in events]
         rows[cell.student] = {
             "accuracy": results.student_values[cell.student, cell.teacher][cell.seed]["accuracy"],
-            "seconds an epoch": run.result.seconds / epochs,
+            "seconds per epoch": run.result.seconds / epochs,
             "first own loss": own[0],
             "last own loss": own[-1],
             "helper bytes": helper_bytes(run.spec, results.facts, teacher),
             "epochs": epochs,
         }
-    alone = rows["alone"]["seconds an epoch"]
+    alone = rows["alone"]["seconds per epoch"]
     for name, row in sorted(rows.items(), key=lambda item: -item[1]["accuracy"]):
-        row["relative cost"] = row["seconds an epoch"] / alone
+        row["relative cost"] = row["seconds per epoch"] / alone
         print(
             f"{name:22} accuracy {100 * row['accuracy']:5.2f}  cost {row['relative cost']:5.2f}x  "
             f"helper {row['helper bytes'] / 1e6:7.2f} MB  own loss {row['first own loss']:10.4f} -> {row['last own loss']:10.4f}"

@@ -1,4 +1,4 @@
-"""One torch thread a process: two spinning OpenMP teams on a busy machine are 10 to 50 times slower."""
+"""One torch thread per process: two spinning OpenMP teams on a busy machine are 10 to 50 times slower."""
 
 import os
 import signal

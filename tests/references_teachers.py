@@ -49,7 +49,7 @@ def column_sum(weight):
 
 
 def proxy(p, epsilon):
-    """q* by nested bisection; ε a list of lists, one a class."""
+    """q* by nested bisection; ε a list of lists, one per class."""
 
     def pull(q, e):
         return 1 / q + sum((m + 1) * e[m] * (1 - q) ** m for m in range(len(e)))

@@ -47,7 +47,7 @@ def layers_of(flat: Tensor, shapes: Sequence[tuple[int, int]]) -> list[tuple[Ten
         shapes: outputs and inputs of each layer.
 
     Returns:
-        Weights ``(S, out, in)`` and biases ``(S, 1, out)``, a pair a layer.
+        Weights ``(S, out, in)`` and biases ``(S, 1, out)``, a pair per layer.
 
     Example:
         >>> [(tuple(w.shape), tuple(b.shape)) for w, b in layers_of(torch.zeros(5, 23), [(4, 3), (1, 4)])]

@@ -42,7 +42,7 @@ def test_subset_is_balanced_and_leaves_the_rest_alone(problem):
     assert same(small.validation, problem.validation) and same(small.test, problem.test)
     place = {index: row for row, index in enumerate(problem.train.indices.tolist())}
     assert same(small.train, problem.train.take(torch.tensor([place[i] for i in small.train.indices.tolist()])))
-    assert small.notes == ("5 training examples a class",) and problem.notes == ()
+    assert small.notes == ("5 training examples per class",) and problem.notes == ()
     assert label_subset(problem, total=20).fingerprint == small.fingerprint
 
 
@@ -228,5 +228,5 @@ def test_real_cifar100_labels():
     arrays["class_names"] = json.loads((REAL / "class_names.json").read_text())["fine"]
     problem = problem_from_arrays(arrays, confidence=0.9)
     assert len(problem.train) + len(problem.validation) == 46198
-    pair = class_pair(problem, 26, 45)  # the confusable pair of published binary experiments, 100 test images a class
+    pair = class_pair(problem, 26, 45)  # the confusable pair of published binary experiments, 100 test images per class
     assert pair.class_names == ("crab", "lobster") and torch.bincount(pair.test.labels).tolist() == [100, 100]

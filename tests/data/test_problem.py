@@ -146,8 +146,8 @@ def bad(**changes):
     ("part", "text"),
     [
         (split(0), "validation split of 'toy': must not be empty, got 0 examples; check the files or the split sizes."),
-        (bad(labels=torch.zeros(5).long()), "validation split of 'toy': needs one label an input, got 6 inputs and 5"),
-        (bad(indices=torch.arange(4)), "validation split of 'toy': needs one label an input"),
+        (bad(labels=torch.zeros(5).long()), "validation split of 'toy': needs one label per input, got 6 inputs and 5"),
+        (bad(indices=torch.arange(4)), "validation split of 'toy': needs one label per input"),
         (
             bad(labels=torch.tensor([0, 1, 2, 3, 0, 0])),
             "labels in the validation split of 'toy': must lie in [0, 2], got values from 0 to 3; number the classes from 0",

@@ -63,7 +63,7 @@ def test_a_class_of_one_is_left_out():
 
 def test_what_cannot_be_said_is_refused():
     z, y = drawn(4)
-    with pytest.raises(DataError, match=r"two examples of a class, got \[1, 1, 1, 1\] examples a class"):
+    with pytest.raises(DataError, match=r"two examples of a class, got \[1, 1, 1, 1\] examples per class"):
         conditional_mutual_information(z, y)
     with pytest.raises(DataError, match="needs two classes"):
         conditional_mutual_information(z, y * 0)

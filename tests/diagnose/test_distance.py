@@ -85,9 +85,9 @@ def test_one_vote_is_a_label_and_none_is_a_mistake():
     votes = torch.nn.functional.one_hot(y, 3)
     assert torch.allclose(scores_by_votes(z, votes)["brier"], brier_score(z.double().softmax(1), y))
     votes[2] = 0
-    with pytest.raises(ShapeError, match="votes: must be at least one an example, got 0 for one of them"):
+    with pytest.raises(ShapeError, match="votes: must be at least one per example, got 0 for one of them"):
         scores_by_votes(z, votes)
-    with pytest.raises(ShapeError, match="votes: must be at least two an example, got 1 for one of them"):
+    with pytest.raises(ShapeError, match="votes: must be at least two per example, got 1 for one of them"):
         distance_to_votes(z[:1], votes[:1])
     with pytest.raises(ShapeError, match="logits and votes"):
         scores_by_votes(z, votes[:, :2])

@@ -323,8 +323,12 @@ def test_accuracy_is_shown_as_a_share_that_is_right_and_differences_as_how_much_
         ),
         ([candidate("a")], "entropy", "quantity 'entropy': must have a direction to rank by"),
         ([full("a", (0, 1), views=(torch.randn(2, 9, 4),))], "brier", "candidate 'a': must have views for each seed"),
-        ([Candidate("a", (), Y)], "brier", "candidate 'a': must have a table of logits a seed, got 0 tables"),
-        ([Candidate("a", (drawn(), drawn()), Y, (1, 1))], "brier", "must have a table of logits a seed, got 2 tables"),
+        ([Candidate("a", (), Y)], "brier", "candidate 'a': must have one table of logits per seed, got 0 tables"),
+        (
+            [Candidate("a", (drawn(), drawn()), Y, (1, 1))],
+            "brier",
+            "must have one table of logits per seed, got 2 tables",
+        ),
     ],
 )
 def test_a_quantity_that_cannot_decide_is_refused(candidates, by, text):

@@ -60,7 +60,7 @@ def test_pictures_come_from_the_job_with_as_many_a_class_as_there_are(tmp_path):
     assert words["subset"] == 5 and len(problem.train) == 15
     assert reading.problem_of(job, 500)[0]["subset"] == 18  # 20 a class, less a tenth for validation
     assert reading.problem_of(job, None)[0] == {"name": job.images, "root": "data"}
-    assert any("5 training examples a class" in line for line in reading.problem_departures(job, problem))
+    assert any("5 training examples per class" in line for line in reading.problem_departures(job, problem))
     words, problem = reading.problem_of(Job(), 5)
     assert words == {"name": "digits", "noise": 0.3} and len(problem.train) == 1008
 

@@ -42,7 +42,7 @@ def test_cycles_follow_the_formula_of_snapshot_ensembles():
     length = math.ceil(n / m)
     paper = [0.2 / 2 * (math.cos(math.pi * ((t - 1) % length) / length) + 1) for t in range(1, n + 1)]
     assert r == pytest.approx(paper)
-    ends = [4 * epoch for epoch in cycle_ends(60, m)]  # 4 steps an epoch
+    ends = [4 * epoch for epoch in cycle_ends(60, m)]  # 4 steps per epoch
     assert all(r[end - 1] < 0.001 for end in ends) and all(r[end] == 0.2 for end in ends[:-1])
 
 

@@ -52,7 +52,7 @@ def mean_interval(values: Sequence[float], *, level: float = LEVEL, kind: str = 
     .. math:: \bar x \pm t_{n-1} \, s / \sqrt n
 
     Args:
-        values: one a seed, or one an example.
+        values: one per seed, or one per example.
         level: of confidence.
         kind: ``t``, or ``bootstrap`` (percentiles of resampled means; for many values of any distribution).
 
@@ -89,7 +89,7 @@ def sign_flip_p(differences: Sequence[float]) -> float:
     .. math:: p = \frac{1}{2^n} \#\{ s \in \{\pm 1\}^n : |\textstyle\sum_i s_i d_i| \ge |\sum_i d_i| \}
 
     Args:
-        differences: paired, one a seed.
+        differences: paired, one per seed.
 
     Returns:
         p in [2^(1-n), 1]: five seeds cannot give less than 0.0625.

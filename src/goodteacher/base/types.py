@@ -137,7 +137,7 @@ class Progress:
 
     Attributes:
         step: 0-based, over the whole training.
-        steps_per_epoch: batches an epoch.
+        steps_per_epoch: batches per epoch.
         epochs: planned length.
         seed: the run's seed, from which a step's private randomness is derived.
         initial: whether this is the stage of initialisation that some methods have before the main training; steps and

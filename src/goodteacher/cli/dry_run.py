@@ -30,7 +30,7 @@ def dry_run_of(spec: StudySpec, out: Path, device: str, *, as_json: bool) -> Non
         screen.print(f"  {run_id}  {state:9} {label}", markup=False, highlight=False)
     for label, size in memories(plan).items():
         screen.print(
-            f"  {label} keeps {size / 1e6:.1f} MB of memories with a row an example", markup=False, highlight=False
+            f"  {label} keeps {size / 1e6:.1f} MB of memories with one row per example", markup=False, highlight=False
         )
     cost = estimate_cost(plan, problem, store, place)
     screen.print(

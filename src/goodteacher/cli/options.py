@@ -68,7 +68,7 @@ Precision = Annotated[str | None, typer.Option("--precision", help="auto, fp32 o
 Engine = Annotated[
     str, typer.Option("--engine", help="auto, local, processes or ray.", autocompletion=names_of("ENGINES"))
 ]
-Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes at a time; by default one a core.")]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes at a time; by default one per core.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a machine-readable result as the last line.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show alarms, failures and the final tables only.")]
 Set = Annotated[

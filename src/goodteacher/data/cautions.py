@@ -38,7 +38,7 @@ def safe_deviation(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
     Example:
         >>> mean = torch.tensor([0.0, 5.0, 0.0], dtype=torch.float64)
         >>> safe_deviation(mean, torch.tensor([2.0, 1e-7, 0.0], dtype=torch.float64))[0].tolist()
-        [2.0, 5.0, 2.0]
+        [2.0, 5.0, 1.0]
     """
     varying = std[std > 0]
     typical = varying.median() if len(varying) else std.new_zeros(())

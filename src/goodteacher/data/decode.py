@@ -1,4 +1,4 @@
-"""One picture file as a viewer shows it: upright, in sRGB, on white, with 8 bits a channel."""
+"""One picture file as a viewer shows it: upright, in sRGB, on white, with 8 bits per channel."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def _first(tag: Any) -> Any:
 
 
 def _scaled_key(picture: Picture) -> Picture:
-    """Scale the transparent colour of a picture of 16 bits a channel, which Pillow scales all else of."""
+    """Scale the transparent colour of a picture of 16 bits per channel, which Pillow scales all else of."""
     key = picture.info.get("transparency")
     if picture.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:
         picture = picture.copy()

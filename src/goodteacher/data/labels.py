@@ -51,7 +51,7 @@ def label_subset(problem: Problem, *, per_class: int | None = None, total: int |
         rows.append(numpy_stream(seed, "subset", label).permutation(own)[:count])
     chosen = torch.from_numpy(np.sort(np.concatenate(rows)))
     return replace(
-        problem, train=problem.train.take(chosen), notes=(*problem.notes, f"{count} training examples a class")
+        problem, train=problem.train.take(chosen), notes=(*problem.notes, f"{count} training examples per class")
     )
 
 

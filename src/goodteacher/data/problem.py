@@ -219,7 +219,7 @@ def _check_split(problem: str, name: str, split: Split, classes: int) -> None:
             what, rule="must not be empty", received="0 examples", remedy="check the files or the split sizes"
         )
     if len(split.inputs) != n or len(split.indices) != n:
-        raise DataError(what, rule="needs one label an input", received=f"{len(split.inputs)} inputs and {n} labels")
+        raise DataError(what, rule="needs one label per input", received=f"{len(split.inputs)} inputs and {n} labels")
     low, high = int(split.labels.min()), int(split.labels.max())
     if low < 0 or high >= classes:
         raise DataError(

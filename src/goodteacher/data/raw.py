@@ -75,7 +75,7 @@ def _picture(value: Any, size: tuple[int, int], channels: int) -> npt.NDArray[np
 def _decoded(path: Path) -> Image:
     """Return a file's picture as a viewer shows it."""
     if not path.is_file():
-        raise DataError(f"picture '{path}'", rule="must be a file", received="nothing there")
+        raise DataError(f"picture '{path}'", rule="must be a file", received="no such file")
     try:
         return as_seen(path)[0]
     except Exception as error:  # Pillow fails on damaged files in a dozen ways, from OSError to SyntaxError
@@ -119,5 +119,5 @@ def files_in(places: Sequence[Path]) -> list[Path]:
         elif place.is_file():
             found.append(place)
         else:
-            raise DataError(f"'{place}'", rule="must be a picture or a folder of pictures", received="nothing there")
+            raise DataError(f"'{place}'", rule="must be a picture or a folder of pictures", received="no such file")
     return found

@@ -69,7 +69,7 @@ def conditional_mutual_information(
     sums = torch.zeros(classes, classes, dtype=torch.float64).index_add_(0, labels, p)
     if int((count > 0).sum()) < 2 or (leave_one_out and float(count.max()) < 2):
         rule = "needs two classes, and two examples of a class"
-        raise DataError("conditional information", rule=rule, received=f"{count.int().tolist()} examples a class")
+        raise DataError("conditional information", rule=rule, received=f"{count.int().tolist()} examples per class")
     left_out = int(leave_one_out)
     size = count[labels]
     centres = (sums[labels] - left_out * p) / (size - left_out).clamp_min(1)[:, None]

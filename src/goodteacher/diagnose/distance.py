@@ -46,7 +46,7 @@ def distance_to_votes(logits: Logits, votes: Tensor, *, temperature: float = 1.0
 
     Args:
         logits: ``(N, C)``.
-        votes: ``(N, C)`` counts, at least two an example.
+        votes: ``(N, C)`` counts, at least two per example.
         temperature: T.
 
     Returns:
@@ -78,7 +78,7 @@ def scores_by_votes(logits: Logits, votes: Tensor, *, temperature: float = 1.0) 
 
     Args:
         logits: ``(N, C)``.
-        votes: ``(N, C)`` counts, at least one an example; none of them seen by the network.
+        votes: ``(N, C)`` counts, at least one per example; none of them seen by the network.
         temperature: T.
 
     Returns:
@@ -102,7 +102,7 @@ def scores_by_votes(logits: Logits, votes: Tensor, *, temperature: float = 1.0) 
 
 
 def _shares(votes: Tensor, *, least: int) -> tuple[Probabilities, PerExample]:
-    """Return the votes' shares and their number an example, checked."""
+    """Return the votes' shares and their number per example, checked."""
     count = votes.double().sum(dim=1)
     if float(count.min()) < least:
         rule = f"must be at least {'two' if least > 1 else 'one'} an example"

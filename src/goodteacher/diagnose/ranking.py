@@ -33,7 +33,7 @@ Over: TypeAlias = Literal["seeds", "examples", "resamples", "nothing"]
 class Evidence:
     """What may be known of a candidate beside its validation logits.
 
-    Each tuple has one entry a seed, None where that seed's is missing; an empty one means that nothing is known.
+    Each tuple has one entry per seed, None where that seed's is missing; an empty one means that nothing is known.
 
     Attributes:
         views: ``(V, n, C)`` logits of augmented views of n validation examples.
@@ -63,7 +63,7 @@ class Candidate:
 
     Attributes:
         name: for people.
-        logits: one ``(N, C)`` table of validation logits a seed.
+        logits: one ``(N, C)`` table of validation logits per seed.
         labels: ``(N,)``, shared by all candidates.
         seeds: of the tables, by which candidates are paired; 0, 1, ... unless given.
         evidence: what else is known.
@@ -165,7 +165,7 @@ def example_scores(logits: Logits, labels: Labels) -> tuple[dict[str, Tensor], f
 
 @dataclass(frozen=True)
 class _Measured:
-    """A candidate with its scorecard, and its values of the deciding quantity, one a seed."""
+    """A candidate with its scorecard, and its values of the deciding quantity, one per seed."""
 
     candidate: Candidate
     scores: dict[str, float]
@@ -195,7 +195,7 @@ def rank_candidates(candidates: Sequence[Candidate], *, by: str = DEFAULT) -> li
         Best first; candidates with equal values in the order given.
 
     Raises:
-        ConfigError: for no candidates, two of one name, different examples, evidence that is not one a seed, or a quantity that
+        ConfigError: for no candidates, two of one name, different examples, evidence that is not one per seed, or a quantity that
             is unknown, has no direction, or is not known of every candidate.
     """
     quantity = _quantity(by)
@@ -251,7 +251,7 @@ def _check(candidates: Sequence[Candidate]) -> None:
             )
         if not c.logits or len(set(c.seed_list)) != len(c.logits):
             received = f"{len(c.logits)} tables and seeds {c.seed_list}"
-            raise ConfigError(f"candidate '{c.name}'", rule="must have a table of logits a seed", received=received)
+            raise ConfigError(f"candidate '{c.name}'", rule="must have one table of logits per seed", received=received)
         for z in c.logits:
             check_logits(**{f"logits of '{c.name}'": z})
             check_labels(c.labels, examples=z.shape[0], classes=z.shape[1])

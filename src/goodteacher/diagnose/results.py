@@ -36,7 +36,7 @@ class StudentRow:
         student: arm.
         teacher: arm, or None for the student alone.
         accuracy: on test.
-        values: test accuracy a seed.
+        values: test accuracy per seed.
         to_baseline: paired difference to the same student under the baseline teacher; None for the baseline itself.
         to_alone: paired difference to the student alone, where the study has it.
         holm: p of ``to_baseline`` corrected for all of the study's comparisons to the baseline.
@@ -206,7 +206,7 @@ class Results:
 
     @cached_property
     def points(self) -> pd.DataFrame:
-        """One row a teacher arm and student arm: each predictor (mean over seeds) and the students' test accuracy."""
+        """One row per teacher arm and student arm: each predictor (mean over seeds) and the students' test accuracy."""
         rows = []
         scores = {r.name: r.scores for r in self.ranked}
         for row in self.students:
@@ -236,7 +236,7 @@ class Results:
         level = level.round(12)  # what is tied on paper stays tied
         found = {}
         for name in PREDICTORS:
-            # With too few examples a class, some quantities are known of no teacher.
+            # With too few examples per class, some quantities are known of no teacher.
             if name in points:
                 values = (DIRECTION[name] * points[name]).tolist()
                 found[name] = spearman(values, level.tolist(), groups=[self.training_of(t) for t in points["teacher"]])

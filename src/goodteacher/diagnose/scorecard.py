@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Need: TypeAlias = Literal["logits", "views", "lipschitz", "out_of_fold", "in_sample", "taught", "truth", "votes"]
 Value: TypeAlias = PerExample | float | None
-"""One value an example, one for all of them together, or None where it cannot be said."""
+"""One value per example, one for all of them together, or None where it cannot be said."""
 
 
 @dataclass(frozen=True)
@@ -294,7 +294,7 @@ def scorecard_frame(ranked: Sequence[Ranked]) -> pd.DataFrame:
         ranked: best first.
 
     Returns:
-        One row a candidate: ``rank``, ``name``, ``tied``, ``seeds``, ``examples``, ``temperature``; ``by``, ``estimate``,
+        One row per candidate: ``rank``, ``name``, ``tied``, ``seeds``, ``examples``, ``temperature``; ``by``, ``estimate``,
         ``estimate_low``, ``estimate_high``, the deciding quantity; ``to_best``, ``to_best_low``, ``to_best_high``, positive is
         worse, and ``over``, what its interval is over; then every quantity that somebody has, and as ``before_...`` those
         before the target map. What a candidate lacks is NaN.

@@ -156,7 +156,7 @@ def rkd_angle(student_embedding: Tensor, teacher_embedding: Tensor) -> Tensor:
 
     Returns:
         Scalar, dimensionless. Degenerate triples and equal examples count as 0, so a batch of one or two gives 0 or a constant.
-        Memory: N² (N + D) numbers a side.
+        Memory: N² (N + D) numbers per side.
 
     Raises:
         ShapeError: if shapes do not fit, or values are not finite.

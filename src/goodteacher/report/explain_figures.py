@@ -22,7 +22,7 @@ POINTS = ["split", "teacher_sure", "student_sure", "teacher"]
 
 
 def scatter_data(parts: Sequence[Part], *, most: int = DRAWN) -> pd.DataFrame:
-    """Return log odds of the teacher's first class by both, for up to so many examples a split, evenly taken."""
+    """Return log odds of the teacher's first class by both, for up to so many examples per split, evenly taken."""
     rows = []
     for part in parts:
         x, y = confidences(part.teacher, part.student)
@@ -44,7 +44,7 @@ def median_data(parts: Sequence[Part]) -> pd.DataFrame:
 
 
 def scatter_chart(parts: Sequence[Part], *, most: int = DRAWN) -> Any:
-    """Draw a student's confidence against its teacher's, with the diagonal and the bins' medians, a panel a split."""
+    """Draw a student's confidence against its teacher's, with the diagonal and the bins' medians, a panel per split."""
     dots, medians = scatter_data(parts, most=most), median_data(parts)
     low = float(dots[["teacher_sure", "student_sure"]].min().min())
     high = float(dots[["teacher_sure", "student_sure"]].max().max())

@@ -56,7 +56,7 @@ def write_page(results: Results) -> Path:
 
 
 def results_table(results: Results) -> str:
-    """Return a study's test scores as CSV, one row a student run."""
+    """Return a study's test scores as CSV, one row per student run."""
     lines = ["student,teacher,seed,run,accuracy,nll,brier,ece"]
     runs = {(cell.student, cell.teacher, cell.seed): cell.run for cell in results.plan.cells}
     for (student, teacher), seeds in results.student_values.items():

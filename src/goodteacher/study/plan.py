@@ -232,7 +232,7 @@ class _Planner:
         return self.trial.needs(network, teacher, loss, where=f"{where}, taught by {arm}")
 
     def add_student(self, name: str) -> None:
-        """Plan a student arm under each of its teachers, once a seed."""
+        """Plan a student arm under each of its teachers, once per seed."""
         spec = self.study.students[name]
         recipe = arm_recipe(self.study, spec.recipe, f"students.{name}.recipe")
         keep = canonical_keep(spec.keep, recipe, f"students.{name}")

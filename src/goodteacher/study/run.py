@@ -64,7 +64,7 @@ class Run:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """One event an epoch."""
+        """One event per epoch."""
         return read_records(self.path / "records.jsonl")
 
     @cached_property

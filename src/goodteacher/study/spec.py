@@ -138,7 +138,7 @@ class StudentSpec(Strict):
 
 
 class StudySpec(Strict):
-    """A study: every student learns from every teacher (or those it names), once a seed.
+    """A study: every student learns from every teacher (or those it names), once per seed.
 
     Attributes:
         name: of its folder and page.

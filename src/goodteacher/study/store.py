@@ -83,7 +83,7 @@ class Store:
             raise StoreError(
                 f"run {run}",
                 rule=f"must be finished in {self.root}",
-                received="nothing there",
+                received="no such run",
                 remedy=suggest(run, known) if known else "the store is empty",
             )
         path = self.root / "runs" / found
@@ -219,7 +219,7 @@ class Store:
         return folder
 
     def table(self) -> pd.DataFrame:
-        """Return all finished runs as a tidy table: a row a run and checkpoint, with its scores on validation and test."""
+        """Return all finished runs as a tidy table: one row per run and checkpoint, with its scores on validation and test."""
         rows = []
         for path in self.runs():
             run = Run(path)

@@ -137,7 +137,7 @@ class EnsembleTeacher:
 
     Attributes:
         parts: the members.
-        weights: one a member, summing to 1.
+        weights: one per member, summing to 1.
         space: what is averaged.
     """
 

@@ -122,7 +122,7 @@ def local_lipschitz(
         problem: where the split comes from.
         split: its name.
         radius: how far away to look, in normalised input space, see `random_change` and `adversarial_change`.
-        directions: random ones an example.
+        directions: random ones per example.
         steps: of gradient ascent.
         iterations: of the power method at most, see `jacobian_norm`.
         limit: most examples looked at, see `even_rows`.

@@ -135,7 +135,7 @@ class Recipe(Strict):
 
     Attributes:
         epochs: passes over the training split.
-        batch_size: examples a step.
+        batch_size: examples per step.
         optimizer: ``sgd`` with momentum, or ``adamw``.
         lr: at the given batch size, after warm-up.
         momentum: of SGD.

@@ -73,7 +73,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
-        raise StoreError(f"file {path}", rule="must exist", received="nothing there") from None
+        raise StoreError(f"file {path}", rule="must exist", received="no such file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise StoreError(f"file {path}", rule="must be JSON", received=str(error)) from None
 

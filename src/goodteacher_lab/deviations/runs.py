@@ -60,7 +60,7 @@ def loaded(job: Job, name: str, size: Size, noise: float | None = None) -> tuple
     Args:
         job: whose pictures count.
         name: one of `PROBLEMS`.
-        size: how many pictures a class.
+        size: how many pictures per class.
         noise: rate of wrong labels, in place of the problem's own.
     """
     words = dict(WORDS[name]) if name in WORDS else job.pictures

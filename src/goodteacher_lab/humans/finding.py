@@ -160,7 +160,7 @@ def teacher_part(job: Job) -> Part:
     note = (
         "Spearman's correlation with student accuracy on test over teacher arms [95% bootstrap interval over trainings]; "
         "positive: the nearer, the better the student. On test, labels share their pictures with the students' accuracy; "
-        "validation shares none, and may have few votes a picture. The last rows: differences of two correlations."
+        "validation shares none, and may have few votes per picture. The last rows: differences of two correlations."
     )
     title = "Does nearness to people predict students better than nearness to labels?"
     judge = networks.correlation_grid(title, rows, ("nearness", "n arms"), note)
@@ -193,7 +193,7 @@ def _teacher_verdict(
     told = "their interval excludes zero" if by_people.excludes_zero else "not told apart"
     trainings = len(set(trainings_of(frame)))
     return (
-        f"Our own teachers are {len(means)} arms of {trainings} trainings a seed, {frame['seed'].nunique()} seeds. Least mean "
+        f"Our own teachers are {len(means)} arms of {trainings} trainings per seed, {frame['seed'].nunique()} seeds. Least mean "
         f"squared distance to people: {means['mse'].idxmin()}; least Brier score on labels: {means['brier'].idxmin()}; on "
         f"average over the rest least distance: {best['objective']}, stopping at epoch {best['epoch']}, and the map "
         f"{best['map']} (means with their intervals in the table; no pair of them is tested). Brier on labels orders the arms as "
