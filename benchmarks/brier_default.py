@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from goodteacher.base.events import Event
 from goodteacher.base.seeds import seeded
 from goodteacher.base.types import Setting
 from goodteacher.data.arrays import npz_problem
@@ -68,11 +69,14 @@ def run(
         objective = build_objective(spec, Setting(problem.classes))
         learners.append(Learner(name, network, objective, recipe, seed=seed, precision=precision))
     scores: dict[str, dict[str, float]] = {}
-    for tick in fit(learners, loader, problem, epochs=recipe.epochs):
-        for name, event in tick.events.items():
-            scores[name] = event["validation"]
-        for name, error in tick.failures.items():
-            scores[name] = {"failed": str(error)}
+
+    def tell(event: Event) -> None:
+        if event.kind == "epoch":
+            scores[event.name] = event.record["validation"]
+        elif event.kind == "failed":
+            scores[event.name] = {"failed": event.text}
+
+    fit(learners, loader, problem, epochs=recipe.epochs, tell=tell)
     return scores
 
 

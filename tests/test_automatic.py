@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import pytest
 import torch
 
+from goodteacher import automatic
 from goodteacher.api import run_study
 from goodteacher.automatic import MAPS_TRIED, OBJECTIVES_TRIED, candidate_arms, choose_teacher
 from goodteacher.data.digits import digits_problem
+from goodteacher.diagnose.cross_fitted import cross_fitted_map
 from goodteacher.maps.table import MAPS
 from goodteacher.objectives.table import OBJECTIVES
 
@@ -32,6 +35,14 @@ def test_a_budget_goes_round_the_models_objective_by_objective():
     assert list(arms) == ["cross_entropy_resnet8", "cross_entropy_vgg8", "brier_resnet8"]
     assert all(arm["checkpoints"] == 10 for arm in arms.values())
     assert len(candidate_arms(["resnet8", "vgg8"], 1000, 60)) == 2 * len(OBJECTIVES_TRIED)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _two_folds():
+    """Judge target maps on two folds: to fit one on each of five is most of what a choice takes, and is tested elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(automatic, "cross_fitted_map", functools.partial(cross_fitted_map, folds=2))
+        yield
 
 
 @pytest.fixture(scope="module")

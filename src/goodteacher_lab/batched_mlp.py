@@ -43,7 +43,7 @@ def layers_of(flat: Tensor, shapes: Sequence[tuple[int, int]]) -> list[tuple[Ten
     """Return views of each layer's weights and biases.
 
     Args:
-        flat: ``(S, P)``, a row a network, in the order of its parameters.
+        flat: ``(S, P)``, one row per network, in the order of its parameters.
         shapes: outputs and inputs of each layer.
 
     Returns:

@@ -74,6 +74,11 @@ class Job:
         self.need_pictures()
         return {"name": self.images, "root": str(self.root), **self.loading}
 
+    @property
+    def tag(self) -> str:
+        """What the names of studies end on, so that those of different budgets lie apart."""
+        return "" if self.budget == "paper" else f"-{self.budget}"
+
     def say(self, text: str) -> None:
         """Print a line of progress."""
         if self.console is not None and not self.quiet:

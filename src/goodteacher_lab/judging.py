@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from goodteacher.base.errors import ConfigError
-from goodteacher.base.stats import Estimate, mean_interval, spearman
+from goodteacher.base.stats import Estimate, mean_interval, rank_correlation, resamples, spearman, stacked
 from goodteacher.diagnose.results import Results
 from goodteacher.diagnose.scorecard import DIRECTION
 
@@ -44,7 +44,7 @@ class Cases:
     Attributes:
         problem: name.
         student: arm.
-        scores: a row a teacher arm, a column a quantity; higher is better in every column, NaN where it is not known.
+        scores: one row per teacher arm, one column per quantity; higher is better in every column, NaN where it is not known.
         accuracy: ``(teachers, seeds)`` test accuracy of the students.
         trainings: what each teacher comes from; empty if each has a training of its own.
     """
@@ -57,7 +57,7 @@ class Cases:
 
 
 def cases_of(problem: str, results: Results) -> list[Cases]:
-    """Return the cases of a finished study, one a student arm.
+    """Return the cases of a finished study, one per student arm.
 
     Args:
         problem: its name for people.
@@ -115,6 +115,28 @@ def judge(cases: Cases, values: Mapping[str, float] | pd.Series, quantity: str) 
         str(own.index[best[0]]),
         int(known.sum()),
     )
+
+
+def correlation_difference(
+    a: np.ndarray, b: np.ndarray, y: np.ndarray, *, groups: Sequence[str] | None = None
+) -> Estimate:
+    """Return the rank correlation of b with y less that of a, with a bootstrap interval over entries, or groups of them.
+
+    Returns:
+        The difference, resampled together; without an interval for fewer than 4 groups, NaN for fewer than 4 entries or a
+        constant side.
+    """
+    nan = float("nan")
+    if len(y) < 4 or min(np.ptp(a), np.ptp(b), np.ptp(y)) == 0:
+        return Estimate(nan, nan, nan, len(y))
+
+    def gain(rows: np.ndarray) -> np.ndarray:
+        found: np.ndarray = rank_correlation(b[rows], y[rows]) - rank_correlation(a[rows], y[rows])
+        return found
+
+    drawn = [gain(rows) for rows in stacked(resamples(len(y), groups))]
+    low, high = np.nanquantile(np.concatenate(drawn), [0.025, 0.975]) if drawn else (nan, nan)
+    return Estimate(float(gain(np.arange(len(y)))), float(low), float(high), len(y))
 
 
 def judge_all(cases: Cases) -> list[Judged]:

@@ -28,7 +28,7 @@ def problem_of(job: Job, per_class: int | None) -> tuple[dict[str, Any], Problem
 
     Args:
         job: whose ``images`` count.
-        per_class: training pictures a class, at most; None for all.
+        per_class: training pictures per class, at most; None for all.
     """
     words: dict[str, Any] = {"name": "digits", "noise": 0.3}
     if job.images is not None:
@@ -39,7 +39,7 @@ def problem_of(job: Job, per_class: int | None) -> tuple[dict[str, Any], Problem
 
 
 def reduced(words: Mapping[str, Any], problem: Problem, per_class: int) -> tuple[dict[str, Any], Problem]:
-    """Return a problem with fewer training examples a class, as many at most as each class has, in words and loaded."""
+    """Return a problem with fewer training examples per class, as many at most as each class has, in words and loaded."""
     few = int(torch.bincount(problem.train.labels, minlength=problem.classes).min())
     fewer = {**words, "subset": min(per_class, few)}
     return fewer, load(**fewer)

@@ -72,7 +72,7 @@ class Stack:
         recipe: epochs, batch size, SGD, schedule, and how often to look at validation.
         validation: inputs ``(M, ...)`` and labels ``(M,)``.
         loss: of all; ``kl`` on labels is cross-entropy.
-        seeds: of the order of examples, one a network; the order is that of a `Loader` of the same seed.
+        seeds: of the order of examples, one per network; the order is that of a `Loader` of the same seed.
         keeps: rules for weights to keep besides the last, as in `Recipe`'s ``keep``.
         drop_last: leave out a last batch that is not full.
         folder: where the checkpoint lies, or None.
@@ -255,7 +255,7 @@ class Stack:
 def fit_stack(
     stack: Stack, *, threads: int = 1, checkpoint_seconds: float | None = None
 ) -> Generator[StackTick, None, None]:
-    """Train a stack from where it is, yielding a `StackTick` an epoch.
+    """Train a stack from where it is, yielding one `StackTick` per epoch.
 
     On Ctrl-C or SIGTERM the epoch under way is finished, the checkpoint is written, and `KeyboardInterrupt` is raised. A
     network whose weights cease to be finite is reported in the ticks and does not disturb the others.
@@ -266,7 +266,7 @@ def fit_stack(
         checkpoint_seconds: between checkpoints, which are written at ends of epochs; `CHECKPOINT_SECONDS` by default.
 
     Yields:
-        One tick an epoch.
+        One tick per epoch.
 
     Raises:
         KeyboardInterrupt: after the checkpoint is written.

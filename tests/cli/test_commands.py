@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -95,7 +96,15 @@ def test_the_version(call):
     assert code == 0 and out.startswith("goodteacher 0.")
 
 
-def test_teaching_procedures_by_option(call):
+@pytest.fixture
+def two_folds(monkeypatch):
+    """Judge target maps on two folds: to fit one on each of five takes longer than all trainings here."""
+    from goodteacher import automatic
+
+    monkeypatch.setattr(automatic, "cross_fitted_map", functools.partial(automatic.cross_fitted_map, folds=2))
+
+
+def test_teaching_procedures_by_option(call, two_folds):
     words = ("--data", "digits", "--epochs", 2, "--engine", "local", "--json")
     code, out, _ = call("teach", "mlp", *words, "--with", "snapshots=2", "--with", "map=temperature")
     (arm,) = json.loads(out.splitlines()[-1])["studies"][0]["teachers"]
@@ -125,7 +134,7 @@ def test_teaching_procedures_by_option(call):
 
 
 @pytest.mark.slow
-def test_a_teacher_is_picked_by_the_default_engine_too(call, monkeypatch):
+def test_a_teacher_is_picked_by_the_default_engine_too(call, two_folds):
     # On a processor with several cores that is several processes, which takes a while to start.
     words = ("--data", "digits", "--epochs", 2, "--workers", 2)
     code, out, _ = call("distill", "mlp", *words, "--teacher", "auto", "--budget", 2)
@@ -292,7 +301,8 @@ def network(classes, input_shape):
 """
 
 
-@pytest.mark.parametrize(("engine", "at_a_time"), [("local", 1), ("processes", 2)])
+# Processes are slow to start, five of them here.
+@pytest.mark.parametrize(("engine", "at_a_time"), [("local", 1), pytest.param("processes", 2, marks=pytest.mark.slow)])
 def test_ctrl_c_exits_with_130_and_the_same_command_goes_on(call, study, tmp_path, monkeypatch, engine, at_a_time):
     (tmp_path / "stuck.py").write_text(STUCK)
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -57,9 +57,6 @@ def test_images(shape, augment, seen):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        (images(8, 8, 3, dtype=np.float32), r"undo any normalisation and give \(x \* 255\)"),
-        (images(8, 8, dtype=np.float64), r"undo any normalisation and give \(x \* 255\)"),
-        (images(8, 8, dtype=np.int64), r"give x.astype\('uint8'\)"),
         (images(3, 8, 8), r"channels last: x.transpose\(0, 2, 3, 1\)"),
         (images(8, 8, 4), "drop extra channels"),
         (images(2, 8, 8, 3), "x_train: must hold uint8 images"),
@@ -118,7 +115,6 @@ def test_extra_columns_are_ignored():
         (vectors(x_val=np.ones((2, 3))), "array 'x_val': needs both"),
         (vectors(y_train=np.arange(19) % 2), "must have the same length, got 20 and 19"),
         (vectors(y_train=np.eye(2)[np.arange(20) % 2]), r"give y_train.argmax\(axis=1\)"),
-        (vectors(y_train=np.arange(20) % 2 * 1.0), "y_train: must be a vector of integer class numbers, got float64"),
         (vectors(y_train=np.arange(20) % 2 + 10**9), "labels: must be numbered from 0"),
         (vectors(y_train=np.arange(20) % 2 - 1), r"must lie in \[0, .*values from -1"),
         (vectors(y_test=[0, 1, 2, 0, 1, 9], class_names=["a", "b"]), r"must lie in \[0, 1\], got values from 0 to 9"),
@@ -208,9 +204,13 @@ def test_damaged_npz_files_are_named(tmp_path):
         (tmp_path / f"{name}.npz").write_bytes(content)
     np.save(tmp_path / "single.npy", np.zeros(3))
     (tmp_path / "single.npy").rename(tmp_path / "single.npz")
-    for name in (*bad, "pickled", "single"):
+    for name in (*bad, "single"):
         with pytest.raises(DataError, match=rf"{name}\.npz': must be an .npz file of plain arrays, got \w+: .*savez"):
             npz_problem(tmp_path / f"{name}.npz")
+    with pytest.raises(
+        DataError, match=r"array 'x_train' in '.*pickled.npz': must hold plain numbers or text, got Python obj"
+    ):
+        npz_problem(tmp_path / "pickled.npz")
     with pytest.raises(DataError, match=r"gone\.npz': must be an .npz file, got no such file"):
         npz_problem(tmp_path / "gone.npz")
 

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,8 +86,6 @@ def test_pair_keeps_rows_and_conditions_truth(problem, a, b):
 
 def test_pair_of_classes_the_truth_gives_nothing(problem):
     split = problem.train.with_labels(problem.train.labels, torch.eye(4)[(problem.train.labels + 2) % 4])
-    from dataclasses import replace
-
     pair = class_pair(replace(problem, train=split), "ant", "bee")
     assert torch.equal(pair.train.truth, torch.eye(2)[pair.train.labels])
 
@@ -113,6 +112,43 @@ def test_pair_errors(problem):
             class_pair(problem, "ant", bad)
     with pytest.raises(ConfigError, match="two different classes, got 'bee' and 1"):
         class_pair(problem, "bee", 1)
+
+
+def renamed(problem, *names):
+    return replace(problem, class_names=names)
+
+
+def test_numbers_are_names_where_names_are_numbers(problem):
+    numbers = renamed(problem, "0", "1", "10", "2")
+    pair = class_pair(numbers, 2, 10)
+    assert pair.class_names == ("2", "10") and pair.notes == ("classes '2' and '10' only",)
+    assert torch.equal(pair.test.indices, class_pair(problem, 3, 2).test.indices)
+    assert class_pair(numbers, "2", "10").fingerprint == pair.fingerprint
+    padded = renamed(problem, "-1", "002", "010", "3")
+    assert class_pair(padded, 2, -1).class_names == ("002", "-1")
+    merged = merge_classes(numbers, {"low": [0, 1, 2], "high": [10]})
+    assert torch.equal(merged.test.labels, (numbers.test.labels == 2).long())
+
+
+def test_numbers_that_are_no_name_are_no_place_either(problem):
+    with pytest.raises(
+        ConfigError, match="must be one of its names, which are numbers, got 3; choose one of: 0, 1, 10, 2"
+    ):
+        class_pair(renamed(problem, "0", "1", "10", "2"), 3, 1)
+    with pytest.raises(ConfigError, match="which are numbers, got True"):
+        class_pair(renamed(problem, "0", "1", "10", "2"), True, 1)
+
+
+def test_two_readings_of_a_number_are_refused(problem):
+    with pytest.raises(ConfigError, match="must be one class, got 2, which is '02' or '2'; quote it"):
+        class_pair(renamed(problem, "02", "1", "2", "3"), 2, 1)
+    mixed = renamed(problem, "cat", "2", "dog", "30")
+    said = "got 2, which is the class named '2' or number 2 of them, 'dog'; give its name in quotes"
+    with pytest.raises(ConfigError, match=said):
+        class_pair(mixed, 2, 0)
+    assert class_pair(mixed, "2", 0).class_names == ("2", "cat")
+    assert class_pair(mixed, 30, 1).class_names == ("30", "2")  # 30 is nobody's place
+    assert class_pair(renamed(problem, "cat", "1", "dog", "x"), 1, 0).class_names == ("1", "cat")
 
 
 def test_merge_sums_truth_and_votes(problem):

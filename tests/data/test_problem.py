@@ -74,7 +74,17 @@ def test_statistics_of_vectors_against_numpy_and_a_constant_feature():
     x = train.inputs.tensor.numpy().astype(np.float64)
     np.testing.assert_allclose(mean, x.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(std[[0, 1, 3]], x.std(axis=0)[[0, 1, 3]], rtol=1e-5)
-    assert std[2].item() == pytest.approx(1e-6)
+    assert std[2].item() == 7.0 and p.hardly_varying.tolist() == [False, False, True, False]  # its size, not 1e-6
+
+
+def test_cautions_stand_beside_the_notes_in_what_is_known():
+    train = split(500, images=False)
+    train.inputs.tensor[:, 2] = 7.0
+    p = problem(train=train, validation=split(6, images=False), test=split(6, images=False))
+    assert p.notes == () and p.facts.notes == p.cautions
+    assert p.cautions[0].startswith("1 of 4 features are constant in training or hardly vary (numbers 2, from 0)")
+    part = p.with_train_rows(torch.arange(30))
+    assert torch.equal(part.hardly_varying, p.hardly_varying) and torch.equal(part.statistics[1], p.statistics[1])
 
 
 def test_statistics_are_of_training_alone():

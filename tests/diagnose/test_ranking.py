@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -35,6 +37,14 @@ def predictors(p):
     }
 
 
+@functools.cache
+def judged(name):
+    """Return a predictor's scores of each example, and its distances to the truth."""
+    part = PROBLEM.validation
+    logits = predictors(part.truth)[name]
+    return example_scores(logits, part.labels)[0], distance_to_truth(logits, part.truth)
+
+
 def pairs():
     names = list(predictors(PROBLEM.validation.truth))
     return [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
@@ -43,10 +53,7 @@ def pairs():
 @pytest.mark.parametrize(("one", "other"), pairs())
 @pytest.mark.parametrize(("score", "distance"), [("brier", "mse"), ("nll", "kl")])
 def test_paired_held_out_scores_measure_the_distance_to_the_truth(one, other, score, distance):
-    part = PROBLEM.validation
-    logits = [predictors(part.truth)[name] for name in (one, other)]
-    scores = [example_scores(z, part.labels)[0][score] for z in logits]
-    distances = [distance_to_truth(z, part.truth)[distance] for z in logits]
+    scores, distances = zip(*((s[score], d[distance]) for s, d in map(judged, (one, other))), strict=True)
     difference, want = scores[0] - scores[1], distances[0] - distances[1]
     off = difference - want
     assert abs(float(off.mean())) < 4 * float(off.std()) / len(off) ** 0.5

@@ -34,7 +34,7 @@ def figures_can_be_drawn(monkeypatch):
 
 @pytest.fixture(scope="session")
 def paint(tmp_path_factory):
-    """Return a function that writes an .npz file of 16x16 pictures, one colour a class, with noise."""
+    """Return a function that writes an .npz file of 16x16 pictures, one colour per class, with noise."""
 
     def painted(classes, *, train, test, **more):
         draws = np.random.default_rng(0)

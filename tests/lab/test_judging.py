@@ -7,7 +7,15 @@ import pandas as pd
 import pytest
 
 from goodteacher.base.errors import ConfigError
-from goodteacher_lab.judging import Cases, combination, hindsight_regret, judge, judge_all, policy_regret
+from goodteacher_lab.judging import (
+    Cases,
+    combination,
+    correlation_difference,
+    hindsight_regret,
+    judge,
+    judge_all,
+    policy_regret,
+)
 
 ARMS = ["a", "b", "c", "d"]
 ACCURACY = np.array([[0.5, 0.52], [0.6, 0.58], [0.7, 0.74], [0.65, 0.69]])
@@ -67,3 +75,14 @@ def test_a_combination_is_fitted_on_other_problems_only():
         combination([first, third], third, ["one"])
     with pytest.raises(ConfigError, match="fitted on other problems"):
         combination([], third, ["one"])
+
+
+def test_the_difference_of_correlations_is_resampled_together():
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal(60)
+    noise = rng.standard_normal((2, 60))
+    b, y = a + noise[0], -a + 0.1 * noise[1]
+    e = correlation_difference(a, b, y)
+    assert 0 < e.low < e.mean < e.high and e.n == 60
+    assert correlation_difference(a, a, y).high == 0  # the same axis twice is the same in every resample
+    assert np.isnan(correlation_difference(a[:3], b[:3], y[:3]).mean)

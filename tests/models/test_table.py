@@ -1,5 +1,7 @@
 """The whole table of expected counts: parameters, multiply-accumulates, layers, buffers and feature shapes."""
 
+import functools
+
 import pytest
 import torch
 from torch import nn
@@ -49,6 +51,7 @@ IMAGENET = {
 ALL_TAPS = frozenset({"stem", "stages", "pre_activations", "embedding"})
 
 
+@functools.cache
 def on_meta(name: str, classes: int, size: int = 32, **options: object) -> nn.Module:
     """Shapes without numbers: the largest models are counted in milliseconds."""
     with torch.device("meta"):

@@ -34,9 +34,21 @@ def test_a_sound_problem():
     assert findings["classes"] == "fewest 'ant' (1), most 'bee' (2) in training"
     assert findings["validation seen in training"] == "0 of 1 examples"
     assert findings["test seen in training"] == "0 of 2 examples"
-    assert findings["inputs"] == "mean 3.500, standard deviation 0.816, constant features 1"
+    assert findings["inputs"] == "mean 3.500, standard deviation 1.633, constant features 1"
     assert findings["smallest difference"] == "test can show about 100.0 points"
     assert findings["note 1"] == "a JPEG copy"
+
+
+def test_what_is_odd_about_inputs_is_said():
+    assert examine_problem(problem())["caution 1"].startswith("! 1 of 2 features are constant in training")
+    x = torch.rand(90, 3)
+    parts = [
+        Split(x[i : i + 30] * scale, torch.arange(30) % 2, torch.arange(30))
+        for i, scale in ((0, 1), (30, 1), (60, 255))
+    ]
+    findings = examine_problem(Problem("toy", *parts, ("ant", "bee")))
+    assert findings["caution 1"].startswith("! test inputs lie on another scale than those of training")
+    assert "caution 2" not in findings
 
 
 def test_examples_that_leak_are_counted():

@@ -11,7 +11,10 @@ from goodteacher.diagnose.ranking import Ranked
 from goodteacher.diagnose.results import StudentRow
 from goodteacher.report.tables import (
     Grid,
+    correlation,
     distance_grid,
+    each,
+    grid,
     number,
     percent,
     predictor_grid,
@@ -232,3 +235,18 @@ def test_tables_of_a_study_with_known_truth(gaussian_study):
 @pytest.mark.parametrize("mean", [0.1 + 0.2, 1 / 3])
 def test_cells_are_rounded_not_cut(mean):
     assert percent(Estimate(mean, mean, mean, 2)) == f"{round(100 * mean, 2):.2f} ± 0.00"
+
+
+def test_rows_of_any_kind_become_a_table():
+    found = grid(
+        "t",
+        ({"a": 1}, {"a": 2}),
+        {"a": lambda r: str(r["a"]), **each({"b": 2, "c": 3}, lambda r, k: str(r["a"] * k))},
+        "n",
+    )
+    assert found == Grid("t", ("a", "b", "c"), (("1", "2", "3"), ("2", "4", "6")), "n")
+
+
+def test_a_correlation_is_written_with_its_interval_where_it_has_one():
+    assert correlation(Estimate(0.5, 0.25, 0.75, 9)) == "+0.50 [+0.25, +0.75]"
+    assert correlation(Estimate(-0.5, NAN, NAN, 3)) == "-0.50" and correlation(Estimate(NAN, NAN, NAN, 1)) == "-"

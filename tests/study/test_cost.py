@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import pytest
+
 from goodteacher.api import load_problem, run_study
-from goodteacher.study.cost import estimate_cost
+from goodteacher.data.digits import digits_problem
+from goodteacher.data.labels import label_subset
+from goodteacher.study import cost as room
+from goodteacher.study.cost import estimate_cost, memories
 from goodteacher.study.plan import plan_study
 from goodteacher.study.spec import parse_study
 from goodteacher.study.store import Store
@@ -37,3 +42,25 @@ def test_longer_training_costs_more(tmp_path):
         return estimate_cost(plan, problem, Store(tmp_path)).seconds
 
     assert cost(100) > 10 * cost(1)
+
+
+def test_a_step_is_timed_once_for_a_network_and_what_it_sees(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(room, "step_seconds", lambda model, inputs, precision: seen.append(tuple(inputs.shape)) or 2.0)
+    few = label_subset(digits_problem(), per_class=3, seed=0)
+    net = {"resnet8": {"widths": [4, 4, 6, 8]}}
+    recipe = {"epochs": 3, "batch_size": 10, "precision": "fp32", "evaluate_every": 3}
+    arms = {"a": {"model": net}, "b": {"model": net, "objective": "brier"}, "c": {"model": net, "inputs": {"size": 16}}}
+    plan = plan_study(parse_study({"problem": "made", "recipe": recipe, "teachers": arms, "seeds": 2}), few.facts)
+    cost = estimate_cost(plan, few, Store(tmp_path))
+    assert seen == [(10, 1, 8, 8), (10, 1, 16, 16)]
+    # Three epochs of three steps of 2 s, and one look at 250 examples in tens at a third of a step each, for six runs.
+    assert cost.seconds == pytest.approx(6 * (3 * 3 * 2.0 + 25 * 2.0 / 3))
+
+
+def test_memories_with_a_row_per_example_are_named():
+    few = label_subset(digits_problem(), per_class=3, seed=0)
+    net = {"resnet8": {"widths": [4, 4, 6, 8]}}
+    students = {"kd": {"model": net}, "crd": {"model": net, "method": {"crd": {"width": 16, "negatives": 8}}}}
+    values = {"problem": "made", "teachers": {"t": {"model": net}}, "students": students, "seeds": 2}
+    assert memories(plan_study(parse_study(values), few.facts)) == {"crd < t": 2 * 30 * 16 * 4}

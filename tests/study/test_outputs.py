@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from goodteacher.api import run_study
+from goodteacher.base.input_spec import InputSpec
 from goodteacher.data.digits import digits_problem
 from goodteacher.data.folds import assign_folds
 from goodteacher.data.gaussian import gaussian_problem
@@ -60,10 +61,10 @@ def files(run):
 def test_what_is_saved_of_whom(finished, store):
     (one,), (filtered,) = (runs_of(finished, store, arm) for arm in ("one", "filter"))
     (student,) = (store.run(cell.run) for cell in finished.plan.cells)
-    assert files(one) == {"kept", "probes", "train"}  # the truth of the training examples is known
-    assert files(filtered) == {"kept", "probes", "train", "table"} and files(student) == {"kept"}
+    assert files(one) == {"kept", "check", "probes", "train"}  # the truth of the training examples is known
+    assert files(filtered) == {*files(one), "table"} and files(student) == {"kept", "check"}
     assert {frozenset(files(run)) for run in runs_of(finished, store, "folds")} == {
-        frozenset({"kept", "probes", "fold"})
+        frozenset({"kept", "check", "probes", "fold"})
     }
 
 
@@ -96,7 +97,32 @@ def test_the_table_of_predictions_is_kept_as_it_is(finished, store, problem):
     (one,) = runs_of(finished, store, "one")
     table = torch.full((48, 3), 1 / 3)
     found = further_outputs(one.spec, one.model, problem, table=table)
-    assert torch.equal(found["table"]["probabilities"], table) and set(found) == {"probes", "train", "table"}
+    assert torch.equal(found["table"]["probabilities"], table) and set(found) == {"check", "probes", "train", "table"}
+
+
+def test_a_few_inputs_are_kept_as_the_network_sees_them_with_its_answers(finished, store, problem):
+    (one,) = runs_of(finished, store, "one")
+    mean, std = problem.statistics
+    shown = ((problem.validation.inputs.tensor - mean) / std)[: room.CHECKED]
+    check = one.extra("check")
+    torch.testing.assert_close(check["inputs"], shown)
+    with torch.no_grad():
+        torch.testing.assert_close(check["logits"], one.model(check["inputs"]))
+    other = InputSpec("vector", (4,), (0.0,) * 4, (2.0,) * 4)
+    seen = further_outputs(one.spec, one.model, problem, inputs=other)["check"]["inputs"]
+    torch.testing.assert_close(seen, problem.validation.inputs.tensor[: room.CHECKED] / 2)
+
+
+class Moody(torch.nn.Module):
+    def forward(self, x):
+        return torch.randn(len(x), 3)
+
+
+def test_a_network_that_answers_differently_each_time_has_no_answers_to_be_known_by(problem):
+    plan = plan_study(
+        parse_study({"problem": "made", "students": {"s": {"model": MLP, "method": "none"}}}), problem.facts
+    )
+    assert further_outputs(next(iter(plan.runs.values())), Moody(), problem) == {}
 
 
 def test_views_are_saved_where_inputs_can_be_augmented():
@@ -110,7 +136,7 @@ def test_views_are_saved_where_inputs_can_be_augmented():
     from dataclasses import replace
 
     found = further_outputs(spec, network, replace(few, augment="crop_flip"))
-    assert found["probes"]["views"].shape == (room.VIEWS, 250, 10) and set(found) == {"probes"}
+    assert found["probes"]["views"].shape == (room.VIEWS, 250, 10) and set(found) == {"check", "probes"}
 
 
 def held_out(plan, problem, store):

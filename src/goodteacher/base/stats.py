@@ -192,12 +192,8 @@ def spearman(
     if a.size < 4 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return Estimate(nan, nan, nan, int(a.size))
     rho = stats.spearmanr(a, b)
-    # Groups differ in size, and so do resamples of them; those of one length are ranked at once.
-    alike: dict[int, list[np.ndarray]] = {}
-    for rows in resamples(a.size, groups):
-        alike.setdefault(len(rows), []).append(rows)
-    drawn = [np.stack(rows) for rows in alike.values()]
-    resampled = np.concatenate([rank_correlation(a[rows], b[rows]) for rows in drawn] or [np.array([])])
+    drawn = [rank_correlation(a[rows], b[rows]) for rows in stacked(resamples(a.size, groups))]
+    resampled = np.concatenate(drawn or [np.array([])])
     known = resampled[~np.isnan(resampled)]  # a resample of one pair only has no correlation
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2]) if known.size else (nan, nan)
     return Estimate(float(rho.statistic), float(low), float(high), int(a.size), float(rho.pvalue))
@@ -231,3 +227,11 @@ def resamples(count: int, groups: Sequence[str] | None = None, draws: int = 2000
     members = [np.flatnonzero(place == k) for k in range(len(names))]
     picks = numpy_stream(0, "bootstrap").integers(len(names), size=(draws, len(names)))
     return [np.concatenate([members[k] for k in picked]) for picked in picks]
+
+
+def stacked(drawn: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return resamples as tables, one per length, so that all of a length are ranked at once: groups differ in size."""
+    alike: dict[int, list[np.ndarray]] = {}
+    for rows in drawn:
+        alike.setdefault(len(rows), []).append(rows)
+    return [np.stack(rows) for rows in alike.values()]

@@ -59,10 +59,10 @@ def _answers(found: Any, inputs: list[Path]) -> tuple[list[str], Any]:
     import numpy as np
 
     from goodteacher.base.errors import DataError
-    from goodteacher.data.raw import ENDINGS, files_in
+    from goodteacher.data.raw import files_in
 
     if found.facts.is_image:
-        files = files_in(inputs, ENDINGS)
+        files = files_in(inputs)
         return [str(file) for file in files], found.predict(files)
     names, tables = [], []
     for file in inputs:

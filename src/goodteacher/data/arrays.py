@@ -13,6 +13,7 @@ import numpy as np
 from goodteacher.base.errors import DataError
 from goodteacher.data.columns import CONFIDENCE, KNOWN, check_keys, parts_of
 from goodteacher.data.problem import Problem
+from goodteacher.data.values import objects
 
 
 def problem_from_arrays(
@@ -30,8 +31,9 @@ def problem_from_arrays(
     Args:
         arrays: ``x_train``, ``y_train``, ``x_test``, ``y_test``; if known ``x_val`` and ``y_val``, ``class_names``,
             true label distributions ``p_train``, ``p_val``, ``p_test`` and vote counts ``votes_train``, ``votes_val``,
-            ``votes_test``, both ``(N, C)``. Inputs are uint8 images ``(N, H, W)`` or ``(N, H, W, 1 or 3)``, or vectors
-            ``(N, D)`` of any number type; labels are integers ``(N,)``. Extra columns (``y_train_noisy``) are ignored.
+            ``votes_test``, both ``(N, C)``. Inputs are images ``(N, H, W)`` or ``(N, H, W, 1 or 3)`` of whole numbers from 0
+            to 255 or 65535, or vectors ``(N, D)`` of any number type; labels are whole numbers ``(N,)``. Extra columns
+            (``y_train_noisy``) are ignored.
         validation: share of the training rows that becomes the validation split where there is no ``x_val``.
         seed: of that split.
         name: of the problem.
@@ -78,7 +80,9 @@ def npz_problem(
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             keys = list(file.files)
             # An extra column may be huge, or of a kind that only unpickling would read, so it is left alone.
-            arrays = {key: file[key] for key in keys if key in (*KNOWN, labels_key, CONFIDENCE)}
+            arrays = {key: _plain(file, key, path) for key in keys if key in (*KNOWN, labels_key, CONFIDENCE)}
+    except DataError:
+        raise
     except (OSError, ValueError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         # What numpy says of a file that is no archive recommends to unpickle it.
         reason = "no archive of arrays" if "pickle" in str(error) else str(error)
@@ -91,3 +95,12 @@ def npz_problem(
     check_keys(keys, labels_key)
     options: dict[str, Any] = {"augment": augment, "labels_key": labels_key, "confidence": confidence}
     return problem_from_arrays(arrays, validation=validation, seed=seed, name=name or path.stem, **options)
+
+
+def _plain(file: Any, key: str, path: Path) -> Any:
+    try:
+        return file[key]
+    except ValueError as error:
+        if "Object arrays" in str(error):  # numpy's words; what else a ValueError says is of a damaged file
+            raise objects(key, f" in '{path}'") from error
+        raise

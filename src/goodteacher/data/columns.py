@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from goodteacher.base.errors import ConfigError, DataError, check_choice, check_range, suggest
 from goodteacher.data.inputs import Inputs, as_inputs
 from goodteacher.data.splits import Split, stratified_split
+from goodteacher.data.values import read_inputs, read_labels, read_table
 
 _REQUIRED = ("x_train", "y_train", "x_test", "y_test")
 _TABLES = tuple(f"{kind}_{part}" for kind in ("p", "votes") for part in ("train", "val", "test"))
@@ -43,12 +43,14 @@ def parts_of(
 ) -> Parts:
     """Return the parts of the problem that named arrays hold; see `goodteacher.data.arrays.problem_from_arrays`."""
     check_keys(arrays, labels_key)
-    train, test = _split(arrays, "train", labels_key), _split(arrays, "test", "y_test")
-    train, notes = _confident(arrays, train, confidence)
+    inputs, read = read_inputs(arrays)
+    train, test = _split(arrays, "train", labels_key, inputs), _split(arrays, "test", "y_test", inputs)
+    train, sure = _confident(arrays, train, confidence)
+    notes = (*read, *sure)
     if labels_key != "y_train":
         notes += (f"training labels are '{labels_key}'",)
     if "x_val" in arrays:
-        held_out = _split(arrays, "val", "y_val")
+        held_out = _split(arrays, "val", "y_val", inputs)
     else:
         kept, rows = stratified_split(train.labels.numpy(), validation, seed)
         train, held_out = train.take(torch.from_numpy(kept)), train.take(torch.from_numpy(rows))
@@ -98,67 +100,13 @@ def check_keys(keys: Iterable[str], labels_key: str) -> None:
     check_choice("labels_key", labels_key, [k for k in keys if k == "y_train" or k.startswith("y_train_")])
 
 
-def _split(arrays: Mapping[str, Any], part: str, labels_key: str) -> Split:
-    inputs, labels = _inputs(arrays[f"x_{part}"], f"x_{part}"), _labels(arrays[labels_key], labels_key)
+def _split(arrays: Mapping[str, Any], part: str, labels_key: str, inputs: Mapping[str, Tensor]) -> Split:
+    x, labels = inputs[f"x_{part}"], read_labels(arrays[labels_key], labels_key)
     n = len(labels)
-    if len(inputs) != n:
-        raise DataError(
-            f"x_{part} and {labels_key}", rule="must have the same length", received=f"{len(inputs)} and {n}"
-        )
-    truth, votes = (_table(arrays, f"{kind}_{part}", n) for kind in ("p", "votes"))
-    return Split(as_inputs(inputs), labels, torch.arange(n), truth, votes)
-
-
-def _inputs(values: Any, key: str) -> Tensor:
-    x = np.asarray(values)
-    got = f"{x.dtype} of shape {x.shape}"
-    if x.dtype.kind not in "fiub":
-        raise DataError(key, rule="must hold numbers", received=got)
-    if x.ndim == 2:
-        with np.errstate(over="ignore"):  # a value too large for float32 turns infinite, and is refused as such
-            return torch.from_numpy(x.astype(np.float32))
-    images = "uint8 images (N, H, W) or (N, H, W, 1 or 3)"
-    if x.ndim not in (3, 4):
-        raise DataError(key, rule=f"must hold {images}, or vectors (N, D)", received=got)
-    if x.dtype != np.uint8:
-        scale = (
-            "(x * 255).round().astype('uint8') if they lie in [0, 1]" if x.dtype.kind == "f" else "x.astype('uint8')"
-        )
-        raise DataError(
-            key, rule=f"must hold {images}", received=got, remedy=f"undo any normalisation and give {scale}"
-        )
-    if x.ndim == 3:
-        x = x[..., None]
-    if x.shape[-1] not in (1, 3):
-        remedy = "move the channels last: x.transpose(0, 2, 3, 1)" if x.shape[1] in (1, 3) else "drop extra channels"
-        raise DataError(key, rule=f"must hold {images}", received=got, remedy=remedy)
-    return _tensor(x)
-
-
-def _labels(values: Any, key: str) -> Tensor:
-    y = np.asarray(values)
-    if y.ndim != 1 or y.dtype.kind not in "iub":
-        remedy = f"give {key}.argmax(axis=1)" if y.ndim == 2 else "number the classes from 0"
-        received = f"{y.dtype} of shape {y.shape}"
-        raise DataError(key, rule="must be a vector of integer class numbers", received=received, remedy=remedy)
-    return _tensor(y.astype(np.int64))
-
-
-def _table(arrays: Mapping[str, Any], key: str, rows: int) -> Tensor | None:
-    if key not in arrays:
-        return None
-    table = np.asarray(arrays[key])
-    if table.dtype.kind not in "fiub" or table.ndim != 2 or len(table) != rows:
-        received = f"{table.dtype} of shape {table.shape}"
-        raise DataError(key, rule=f"must be numbers of shape ({rows}, C)", received=received)
-    if not np.isfinite(table).all() or (table < 0).any():
-        raise DataError(key, rule="must be finite and not negative", received="a row that is not")
-    return torch.from_numpy(table.astype(np.float32))
-
-
-def _tensor(x: npt.NDArray[Any]) -> Tensor:
-    x = np.ascontiguousarray(x)
-    return torch.from_numpy(x if x.flags.writeable else x.copy())
+    if len(x) != n:
+        raise DataError(f"x_{part} and {labels_key}", rule="must have the same length", received=f"{len(x)} and {n}")
+    truth, votes = (read_table(arrays, f"{kind}_{part}", n) for kind in ("p", "votes"))
+    return Split(as_inputs(x), labels, torch.arange(n), truth, votes)
 
 
 def _confident(arrays: Mapping[str, Any], train: Split, least: float | None) -> tuple[Split, tuple[str, ...]]:

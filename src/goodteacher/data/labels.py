@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from goodteacher.base.errors import ConfigError, DataError, check_choice, check_
 from goodteacher.base.seeds import numpy_stream
 from goodteacher.data.problem import Problem, Split, SplitName
 
+_WHOLE = re.compile(r"-?[0-9]+")
 _SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
@@ -62,14 +64,14 @@ def class_pair(problem: Problem, a: str | int, b: str | int) -> Problem:
 
     Args:
         problem: to take from.
-        a: class 0, by name or number.
-        b: class 1, by name or number.
+        a: class 0, by name or number; where every class is named by a whole number, that is its name and not its place.
+        b: class 1, the same.
 
     Returns:
         The problem of two classes.
 
     Raises:
-        ConfigError: for unknown or equal classes.
+        ConfigError: for unknown or equal classes, or a number that is the name of one class and the place of another.
     """
     first, second = _number(problem, a), _number(problem, b)
     if first == second:
@@ -96,7 +98,7 @@ def merge_classes(problem: Problem, groups: Mapping[str, Sequence[str | int]]) -
 
     Args:
         problem: to relabel.
-        groups: name of each new class and the old ones in it, by name or number; every old class in exactly one.
+        groups: name of each new class and the old ones in it, as in `class_pair`; every old class in exactly one.
 
     Returns:
         The problem with one class a group, in the order given.
@@ -173,11 +175,29 @@ def _sum_columns(table: Tensor, target: Tensor, columns: int) -> Tensor:
 
 
 def _number(problem: Problem, given: str | int) -> int:
-    if isinstance(given, str) and given in problem.class_names:
-        return problem.class_names.index(given)
-    if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < problem.classes:
-        return given
+    """Return a class's number; where classes are named by whole numbers, a number is a name."""
+    names = problem.class_names
+    if isinstance(given, str) and given in names:
+        return names.index(given)
+    what, whole = f"class of '{problem.name}'", isinstance(given, int) and not isinstance(given, bool)
+    if all(map(_WHOLE.fullmatch, names)):
+        fitting = [place for place, name in enumerate(names) if whole and int(name) == given]
+        if len(fitting) > 1:
+            readings = " or ".join(f"'{names[place]}'" for place in fitting)
+            raise ConfigError(
+                what, rule="must be one class", received=f"{given!r}, which is {readings}", remedy="quote it"
+            )
+        if fitting:
+            return fitting[0]
+        rule = "must be one of its names, which are numbers"
+        raise ConfigError(what, rule=rule, received=repr(given), remedy=suggest(str(given), names))
+    if whole and str(given) in names and names.index(str(given)) != given:
+        by_name = names.index(str(given))
+        if not 0 <= int(given) < problem.classes:
+            return by_name
+        received = f"{given!r}, which is the class named '{given}' or number {given} of them, '{names[int(given)]}'"
+        raise ConfigError(what, rule="must be one class", received=received, remedy="give its name in quotes")
+    if whole and 0 <= int(given) < problem.classes:
+        return int(given)
     rule = f"must be a class name or a number from 0 to {problem.classes - 1}"
-    raise ConfigError(
-        f"class of '{problem.name}'", rule=rule, received=repr(given), remedy=suggest(str(given), problem.class_names)
-    )
+    raise ConfigError(what, rule=rule, received=repr(given), remedy=suggest(str(given), names))

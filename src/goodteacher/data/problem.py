@@ -14,9 +14,11 @@ from torch import Tensor
 
 from goodteacher.base.errors import DataError
 from goodteacher.base.input_spec import InputSpec
+from goodteacher.data.cautions import of_little_variation, other_scales, safe_deviation
 from goodteacher.data.columns import parts_of
 from goodteacher.data.facts import Facts
 from goodteacher.data.inputs import tensor_content
+from goodteacher.data.soft import settled
 from goodteacher.data.splits import Split, SplitName
 
 __all__ = ["Problem", "Split", "SplitName"]
@@ -46,7 +48,14 @@ class Problem:
 
     def __post_init__(self) -> None:
         for split_name in ("train", "validation", "test"):
-            _check_split(self.name, split_name, getattr(self, split_name), len(self.class_names))
+            split = getattr(self, split_name)
+            _check_split(self.name, split_name, split, len(self.class_names))
+            if split.truth is not None:
+                what = f"truth in the {split_name} split of '{self.name}'"
+                truth, note = settled(split.truth, split.indices, what)
+                if truth is not split.truth:
+                    object.__setattr__(self, split_name, replace(split, truth=truth))
+                object.__setattr__(self, "notes", (*self.notes, *([note] if note else [])))
         absent = torch.bincount(self.train.labels, minlength=self.classes) == 0
         if absent.any():
             names = ", ".join(n for n, a in zip(self.class_names, absent.tolist(), strict=True) if a)
@@ -86,10 +95,30 @@ class Problem:
         return splits[name]
 
     @cached_property
-    def statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the training inputs per channel (images, in [0, 1]) or per feature."""
+    def _moments(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, what is divided by, and which of them stand for a deviation that is none."""
         mean, std = self.train.inputs.statistics()
-        return mean.float(), std.clamp_min(1e-6).float()
+        safe, hardly = safe_deviation(mean, std)
+        return mean.float(), safe.float(), hardly
+
+    @property
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the training inputs per channel (images, in [0, 1]) or per feature.
+
+        A feature that hardly varies has its size in place of its deviation, see `goodteacher.data.cautions.safe_deviation`.
+        """
+        return self._moments[0], self._moments[1]
+
+    @property
+    def hardly_varying(self) -> Tensor:
+        """Which features or channels are constant in training, or as good as that."""
+        return self._moments[2]
+
+    @cached_property
+    def cautions(self) -> tuple[str, ...]:
+        """What is odd about the inputs: features that hardly vary in training, splits on another scale."""
+        others = {"validation": self.validation.inputs, "test": self.test.inputs}
+        return (*of_little_variation(self.train.inputs, self.hardly_varying), *other_scales(self.train.inputs, others))
 
     @cached_property
     def spec(self) -> InputSpec:
@@ -100,7 +129,7 @@ class Problem:
     def with_train_rows(self, rows: Tensor) -> Problem:
         """Return the problem with some of its training examples, normalised as the whole of them is."""
         part = replace(self, train=self.train.take(rows))
-        part.__dict__["statistics"] = self.statistics
+        part.__dict__["_moments"] = self._moments
         return part
 
     @cached_property
@@ -135,7 +164,7 @@ class Problem:
             self.name,
             self.describe(),
             self.class_names,
-            self.notes,
+            (*self.notes, *self.cautions),
             self.spec,
         )
 
@@ -208,15 +237,4 @@ def _check_split(problem: str, name: str, split: Split, classes: int) -> None:
         if tensor is not None and tuple(tensor.shape) != (n, classes):
             raise DataError(
                 f"{field} in the {what}", rule=f"must have shape ({n}, {classes})", received=tuple(tensor.shape)
-            )
-    if split.truth is not None:
-        rows = split.truth.double()
-        good = (
-            torch.isfinite(rows).all()
-            and float(rows.min()) >= -1e-6
-            and float((rows.sum(dim=1) - 1).abs().max()) <= 1e-4
-        )
-        if not good:
-            raise DataError(
-                f"truth in the {what}", rule="every row must be non-negative and sum to 1", received="a row that is not"
             )

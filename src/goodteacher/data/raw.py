@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,11 @@ from torch import Tensor
 
 from goodteacher.base.errors import DataError
 from goodteacher.base.input_spec import InputSpec
-from goodteacher.data.decode import decoded, fitted
+from goodteacher.data.decode import ENDINGS, as_seen, fitted, reason
 from goodteacher.data.inputs import Inputs, Pictures, Vectors
 
-ENDINGS = (".jpg", ".jpeg", ".png")
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 def raw_inputs(values: Any, spec: InputSpec) -> Inputs:
@@ -64,11 +65,21 @@ def _picture(value: Any, size: tuple[int, int], channels: int) -> npt.NDArray[np
     from PIL import Image
 
     if isinstance(value, str | Path):
-        return fitted(decoded(Path(value)), size, channels)
+        return fitted(_decoded(Path(value)), size, channels)
     if isinstance(value, Image.Image):
         return fitted(value, size, channels)
     (array,) = _array(np.asarray(value)[None])
     return fitted(Image.fromarray(array if array.shape[-1] == 3 else array[..., 0]), size, channels)
+
+
+def _decoded(path: Path) -> Image:
+    """Return a file's picture as a viewer shows it."""
+    if not path.is_file():
+        raise DataError(f"picture '{path}'", rule="must be a file", received="nothing there")
+    try:
+        return as_seen(path)[0]
+    except Exception as error:  # Pillow fails on damaged files in a dozen ways, from OSError to SyntaxError
+        raise DataError(f"picture '{path}'", rule="must decode", received=reason(error, path)) from None
 
 
 def _array(values: npt.NDArray[Any] | Tensor) -> npt.NDArray[np.uint8]:
@@ -90,7 +101,7 @@ def _array(values: npt.NDArray[Any] | Tensor) -> npt.NDArray[np.uint8]:
     return array
 
 
-def files_in(places: Sequence[Path], endings: Sequence[str]) -> list[Path]:
+def files_in(places: Sequence[Path]) -> list[Path]:
     """Return the picture files that places name: files as they are, folders with all that is in them, sorted.
 
     Raises:
@@ -99,10 +110,10 @@ def files_in(places: Sequence[Path], endings: Sequence[str]) -> list[Path]:
     found: list[Path] = []
     for place in places:
         if place.is_dir():
-            inside = sorted(p for p in place.rglob("*") if p.suffix.lower() in endings and p.is_file())
+            inside = sorted(p for p in place.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
             if not inside:
                 raise DataError(
-                    f"folder '{place}'", rule="must hold pictures", received="none", remedy=", ".join(endings)
+                    f"folder '{place}'", rule="must hold pictures", received="none", remedy=", ".join(ENDINGS)
                 )
             found += inside
         elif place.is_file():

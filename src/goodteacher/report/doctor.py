@@ -33,7 +33,7 @@ def examine() -> dict[str, str]:
 
 
 def examine_problem(problem: Problem) -> dict[str, str]:
-    """Return findings on a problem: sizes, balance, duplicates between splits, range of inputs."""
+    """Return findings on a problem: sizes, balance, duplicates between splits, range of inputs, cautions."""
     counts = torch.bincount(problem.train.labels, minlength=problem.classes)
     low, high = int(counts.argmin()), int(counts.argmax())
     findings = {"problem": problem.describe()}
@@ -45,13 +45,17 @@ def examine_problem(problem: Problem) -> dict[str, str]:
         again = sum(example in seen for example in _examples(part))
         findings[f"{name} seen in training"] = f"{again} of {len(part)} examples" + (" ! leak" if again else "")
     mean, std = problem.statistics
+    hardly = problem.hardly_varying
+    varying = std.where(~hardly, 0).sum() / (~hardly).sum().clamp_min(1)
     findings["inputs"] = (
-        f"mean {mean.mean():.3f}, standard deviation {std.mean():.3f}, constant features {int((std <= 1e-6).sum())}"
+        f"mean {mean.mean():.3f}, standard deviation {varying:.3f}, constant features {int(hardly.sum())}"
     )
     # Two standard errors of the difference between two accuracies near one half, on unpaired examples.
     findings["smallest difference"] = f"test can show about {200 * (0.5 / len(problem.test)) ** 0.5:.1f} points"
     for i, note in enumerate(problem.notes, start=1):
         findings[f"note {i}"] = note
+    for i, caution in enumerate(problem.cautions, start=1):
+        findings[f"caution {i}"] = f"! {caution}"
     return findings
 
 

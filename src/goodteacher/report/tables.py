@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +14,9 @@ from goodteacher.base.stats import Estimate
 from goodteacher.diagnose.ranking import Ranked
 from goodteacher.diagnose.results import Results
 from goodteacher.diagnose.scorecard import QUANTITIES
+
+T = TypeVar("T")
+K = TypeVar("K")
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,40 @@ class Grid:
     note: str = ""
 
 
+def grid(title: str, rows: Iterable[T], columns: Mapping[str, Callable[[T], str]], note: str = "") -> Grid:
+    """Return rows as a table.
+
+    Args:
+        title: what it shows, with n.
+        rows: of any kind.
+        columns: heading to how a row is written in it.
+        note: what must be said below it.
+
+    Example:
+        >>> grid("Squares", [2, 3], {"x": str, "x²": lambda x: str(x * x)}).rows
+        (('2', '4'), ('3', '9'))
+    """
+    return Grid(title, tuple(columns), tuple(tuple(cell(row) for cell in columns.values()) for row in rows), note)
+
+
+def each(keys: Mapping[str, K], cell: Callable[[T, K], str]) -> dict[str, Callable[[T], str]]:
+    """Return columns that one function writes, each from a key of its own.
+
+    Args:
+        keys: heading to key.
+        cell: of a row and a key.
+
+    Example:
+        >>> grid("Powers", [2, 3], each({"x²": 2, "x³": 3}, lambda x, k: str(x**k))).rows
+        (('4', '8'), ('9', '27'))
+    """
+
+    def of(key: K) -> Callable[[T], str]:
+        return lambda row: cell(row, key)
+
+    return {heading: of(key) for heading, key in keys.items()}
+
+
 def percent(estimate: Estimate | None, *, signed: bool = False) -> str:
     """Return an accuracy, or a difference of two, in percentage points with its interval's half-width."""
     if estimate is None or math.isnan(estimate.mean):
@@ -44,6 +82,13 @@ def percent(estimate: Estimate | None, *, signed: bool = False) -> str:
 def ends(estimate: Estimate) -> str:
     """Return an interval in brackets, or a dash where there is none."""
     return "-" if math.isnan(estimate.low) else f"[{estimate.low:+.2f}, {estimate.high:+.2f}]"
+
+
+def correlation(estimate: Estimate) -> str:
+    """Return a rank correlation with its interval where it has one, or a dash."""
+    if math.isnan(estimate.mean):
+        return "-"
+    return f"{estimate.mean:+.2f}" + ("" if math.isnan(estimate.low) else f" {ends(estimate)}")
 
 
 def number(value: float, digits: int = 4) -> str:

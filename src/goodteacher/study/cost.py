@@ -12,6 +12,7 @@ from goodteacher.data.problem import Problem
 from goodteacher.models.adapt import seen_by
 from goodteacher.study.build import Parts, build_network
 from goodteacher.study.planned import Plan
+from goodteacher.study.runspec import RunSpec
 from goodteacher.study.store import Store
 from goodteacher.study.trial import Trial
 from goodteacher.train.precision import Precision, choose_precision, step_seconds
@@ -52,7 +53,7 @@ def estimate_cost(plan: Plan, problem: Problem, store: Store, device: str = "cpu
     taught: dict[tuple[str | None, int], float] = {}
     for run, spec in plan.runs.items():
         recipe = Recipe.model_validate(spec.recipe)
-        key = f"{spec.model} {recipe.batch_size} {recipe.precision}"
+        key = _timed_as(spec, recipe)
         if key not in timed:
             loader = Loader(problem, batch_size=recipe.batch_size, seed=0, augmentation=recipe.augment, device=device)
             with undisturbed():
@@ -75,12 +76,17 @@ def estimate_cost(plan: Plan, problem: Problem, store: Store, device: str = "cpu
                     continue
                 # Shared by all students of this teacher and seed: counted once.
                 other = plan.runs[teacher]
-                other_step = timed.get(f"{other.model} {recipe.batch_size} {recipe.precision}", (step, 0))[0]
+                other_step = timed.get(_timed_as(other, recipe), (step, 0))[0]
                 taught[teacher, recipe.epochs] = steps * other_step / 3
         trainings.add(spec.training_id)
         outputs = (len(problem.validation) + len(problem.test)) * problem.classes * 4
         size += 4 * parameters + outputs * (2 if spec.keep != "last" else 1)
     return Cost(left, len(plan.runs) - left, seconds + sum(taught.values()), size)
+
+
+def _timed_as(spec: RunSpec, recipe: Recipe) -> str:
+    """Return what the time of a step hangs on: the network, what it sees, how many at a time, and in which precision."""
+    return f"{spec.model} {spec.inputs} {recipe.batch_size} {recipe.precision}"
 
 
 def time_model(

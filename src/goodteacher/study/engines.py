@@ -129,7 +129,8 @@ class Pool:
 @contextlib.contextmanager
 def _pool(workers: int, train: Callable[..., Outcome], tell: Sink) -> Iterator[Pool]:
     context = torch.multiprocessing.get_context("spawn")
-    news = context.Queue()
+    # Of the queues the one that has sent an event when `put` returns: an outcome must not overtake what was told before it.
+    news = context.SimpleQueue()
     pool = ProcessPoolExecutor(
         workers, mp_context=context, initializer=_start_worker, initargs=(train, news, os.getpid())
     )

@@ -15,12 +15,16 @@ from goodteacher.base.probability import kl, log_soften
 from goodteacher.base.seeds import seeded, torch_stream
 from goodteacher.base.stats import Estimate, mean_interval
 from goodteacher.data.augment import normalise
+from goodteacher.data.digits import digits_problem
 from goodteacher.data.problem import Problem
 from goodteacher.models.mlp import MLP
 from goodteacher.report.charts import channel, chart, lines, spec
-from goodteacher.report.tables import Grid
+from goodteacher.report.tables import Grid, each, grid
 from goodteacher_lab import reading
-from goodteacher_lab.job import Budget, Finding, Job, Reproduction
+from goodteacher_lab.claims import claim_of
+from goodteacher_lab.deviations.runs import written
+from goodteacher_lab.job import Finding, Job
+from goodteacher_lab.sizes import size_of
 from goodteacher_lab.spectrum import Spectrum, at_equal_top, eigendirections, flow_progress, progress
 
 # A student of softmax at T = 1 differs from its teacher by its targets alone; at T = 4 by its softened loss too.
@@ -30,8 +34,6 @@ MODELS = ("linear-squared", *SOFTMAX)
 DIRECTIONS = (2, 3, 5, 10, 20)
 WIDTH = 64
 RECORDED = 60
-SEEDS: dict[Budget, int] = {"minutes": 3, "hours": 5, "paper": 10}
-EXAMPLES: dict[Budget, int] = {"minutes": 1000, "hours": 2000, "paper": 10_000}
 # Share of eta times the largest eigenvalue: far below 2, where descent would diverge, so that it follows the flow.
 STEP = 0.05
 # The softmax's curvature is at most one half of the squared error's, so that descent diverges above 4; no flow is followed.
@@ -141,14 +143,10 @@ def squared(inputs: Tensor, labels: Tensor, classes: int, updates: int) -> Curve
     zero = inputs.new_zeros(classes, inputs.shape[1])
 
     def taught_by(target: Tensor) -> Trajectory:
-        return descend(
-            [zero],
-            linear,
-            lambda y: 0.5 * (y - target).square().sum() / len(target),
-            inputs,
-            rate=rate,
-            updates=updates,
-        )
+        def loss(y: Tensor) -> Tensor:
+            return 0.5 * (y - target).square().sum() / len(target)
+
+        return descend([zero], linear, loss, inputs, rate=rate, updates=updates)
 
     teacher = taught_by(targets)
     student = taught_by(teacher.outputs)
@@ -207,13 +205,14 @@ def eigenspace(job: Job) -> Finding:
     words, problem = reading.problem_of(job, None)
     if job.images is None:
         words = {"name": "digits"}
-        problem = _clean_digits()
-    seeds = job.seeds or SEEDS[job.budget]
+        problem = digits_problem()
+    size = size_of(job, "deviations/eigenspace")
+    seeds, examples = size.seeds, size.examples or 0
     found: dict[str, list[Curves]] = {}
     for model in job.choices.get("model") or MODELS:
         updates = job.epochs or UPDATES[model]
         job.say(f"{model}: {updates} full batches, {seeds} seeds")
-        found[model] = [curves_of(model, problem, EXAMPLES[job.budget], updates, seed) for seed in range(seeds)]
+        found[model] = [curves_of(model, problem, examples, updates, seed) for seed in range(seeds)]
     rows = {model: ratios(curves) for model, curves in found.items()}
     said = []
     for model, row in rows.items():
@@ -224,36 +223,21 @@ def eigenspace(job: Job) -> Finding:
     close = f" Where gradient flow predicts the ratio, it differs by {max(known):.4f} at most." if known else ""
     counts = ", ".join(f"{model} {job.epochs or UPDATES[model]}" for model in found)
     verdict = f"Where both have come equally far along the first direction, the student is {'; '.join(said)}.{close}"
+    rates = {"step": f"{STEP:g}", "soft_step": f"{SOFT_STEP:g}"}
+    claim = claim_of("deviations/eigenspace", counts=counts, **rates)
     return Finding(
         "deviations/eigenspace",
-        "Distillation exaggerates the bias of gradient descent: at equal progress along the first eigendirection of "
-        "the data "
-        "the student has come less far along lower ones than its teacher.",
+        claim.text,
         verdict,
         (
-            f"Data: {problem.describe()}; each seed takes up to {EXAMPLES[job.budget]} of them, four fifths at most, "
-            f"anew.",
+            f"Data: {problem.describe()}; each seed takes up to {examples} of them, four fifths at most, anew.",
             *(f"Data: {note}." for note in problem.notes),
-            "Weights are the linear model's, or the MLP's first layer; a norm over outputs takes these together. The linear "
-            "student of squared errors learns the teacher's answers; those of softmax learn them from the very weights "
-            "the teacher "
-            "started from: at T = 1 nothing differs but the targets, in the rows T4 the softened loss differs too.",
-            "Seeds are overlapping subsets of one data set: intervals show that a result is stable, not what other "
-            "data would give.",
-            f"Full-batch descent without momentum at a rate of {STEP:g} over the largest eigenvalue for squared errors, "
-            f"{SOFT_STEP:g} over it for cross-entropy; updates of teacher and student alike: {counts}. The paper's own "
-            "rates are not known here.",
+            *claim.departures,
         ),
         (_grid(rows, found, seeds),),
         {f"progress: {model}": _chart(model, curves[0]) for model, curves in found.items()},
         {model: [_plain(c) for c in curves] for model, curves in found.items()} | {"problem": {"words": words}},
     )
-
-
-def _clean_digits() -> Problem:
-    from goodteacher.data.digits import digits_problem
-
-    return digits_problem()
 
 
 def ratios(curves: Sequence[Curves]) -> list[tuple[int, Estimate, Estimate | None]]:
@@ -268,21 +252,35 @@ def ratios(curves: Sequence[Curves]) -> list[tuple[int, Estimate, Estimate | Non
     return found
 
 
+# Model, place of the direction among those kept, and what `ratios` says of it.
+Row = tuple[str, int, tuple[int, Estimate, Estimate | None]]
+
+
 def _grid(
     rows: Mapping[str, Sequence[tuple[int, Estimate, Estimate | None]]], found: Mapping[str, Sequence[Curves]], n: int
 ) -> Grid:
-    cells = []
-    for model, row in rows.items():
-        for i, (number, measured, predicted) in enumerate(row, start=1):
-            ratio = np.mean([float(c.spectrum.values[i] / c.spectrum.values[0]) for c in found[model]])
-            ends = [np.mean([float(getattr(c, who)[-1, i]) for c in found[model]]) for who in ("teacher", "student")]
-            said = "behind" if measured.high < 1 else "ahead" if measured.low > 1 else "not told apart"
-            cells.append((model, str(number), f"{ratio:.4f}", _written(measured), _written(predicted),
-                          *(f"{end:.3f}" for end in ends), said if measured.n > 1 else "one seed"))  # fmt: skip
-    columns = (
-        "model", "direction", "eigenvalue / first", "student / teacher", "predicted", "teacher's end", "student's end",
-        "student is",
-    )  # fmt: skip
+    def share(row: Row) -> str:
+        model, i, _ = row
+        return f"{np.mean([float(c.spectrum.values[i] / c.spectrum.values[0]) for c in found[model]]):.4f}"
+
+    def end(row: Row, who: str) -> str:
+        model, i, _ = row
+        return f"{np.mean([float(getattr(c, who)[-1, i]) for c in found[model]]):.3f}"
+
+    def told(measured: Estimate) -> str:
+        said = "behind" if measured.high < 1 else "ahead" if measured.low > 1 else "not told apart"
+        return said if measured.n > 1 else "one seed"
+
+    columns: dict[str, Callable[[Row], str]] = {
+        "model": lambda row: row[0],
+        "direction": lambda row: str(row[2][0]),
+        "eigenvalue / first": share,
+        "student / teacher": lambda row: written(row[2][1], 3),
+        "predicted": lambda row: "-" if (e := row[2][2]) is None else written(e, 3),
+        **each({"teacher's end": "teacher", "student's end": "student"}, end),
+        "student is": lambda row: told(row[2][1]),
+    }
+    cells = [(model, i, ratio) for model, row in rows.items() for i, ratio in enumerate(row, start=1)]
     note = (
         "Student's over teacher's progress along a direction, means over the progress along the first that both pass; "
         "[95% t "
@@ -290,13 +288,7 @@ def _grid(
         "least-squares solution, or to where the teacher of "
         "cross-entropy ends. Predicted by gradient flow, for squared errors alone."
     )
-    return Grid(f"At equal progress along the first direction (n = {n} seeds)", columns, tuple(cells), note)
-
-
-def _written(e: Estimate | None) -> str:
-    if e is None:
-        return "-"
-    return f"{e.mean:.3f}" if e.n == 1 else f"{e.mean:.3f} [{e.low:.3f}, {e.high:.3f}]"
+    return grid(f"At equal progress along the first direction (n = {n} seeds)", cells, columns, note)
 
 
 def _plain(c: Curves) -> dict[str, Any]:
@@ -310,7 +302,7 @@ def _plain(c: Curves) -> dict[str, Any]:
 
 
 def _chart(model: str, c: Curves) -> str:
-    """Return progress along lower directions against that along the first, a panel a direction; predictions dashed."""
+    """Return progress along lower directions against that along the first, one panel per direction; predictions dashed."""
     kinds = {"teacher": (c.teacher, "measured"), "student": (c.student, "measured")}
     if c.predicted is not None:
         kinds |= {"teacher ": (c.predicted[0], "predicted"), "student ": (c.predicted[1], "predicted")}
@@ -327,13 +319,3 @@ def _chart(model: str, c: Curves) -> str:
     )  # fmt: skip
     facet = channel("direction:N", model, sort=[f"direction {k}" for k in DIRECTIONS])
     return spec(chart(rows, drawn, size=(200, 180), facet=facet, columns=3, apart=["y"]))
-
-
-ROWS: dict[str, Reproduction] = {
-    "deviations/eigenspace": Reproduction(
-        eigenspace,
-        "Nagarajan et al. (2023), student-teacher deviations: progress along eigendirections",
-        {"minutes": "1 minute, 5 with --images", "hours": "20 minutes", "paper": "hours"},
-        {"model": MODELS},
-    ),
-}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -19,70 +19,22 @@ from goodteacher.report.tables import number
 from goodteacher.study.run import Run
 from goodteacher.study.spec import parse_study
 from goodteacher.train.infer import predict
-from goodteacher_lab.benchmark import BENCHMARK
-from goodteacher_lab.job import Budget, Job
+from goodteacher_lab.claims import claim_of
+from goodteacher_lab.job import Job
 from goodteacher_lab.reading import reduced
+from goodteacher_lab.sizes import Size, size_of
 
 # Nothing but the teacher, as softened in Hinton et al.: what is left is a deviation of the student, not of its label.
 TAUGHT: dict[str, Any] = {"kd": {"alpha": 1.0, "gamma": 0.0, "temperature": 4.0}}
 # Students have seeds of their own: one that shared its teacher's would start from its very weights and see its batches.
 STUDENT_SEEDS = 1000
-UNKNOWN = (
-    "Of the paper its abstract and second-hand summaries were at hand: temperature, loss weights, learning rates and the "
-    "numerical criterion of 'underfits' are our own.",
-    "A setting is said to underfit low-confidence points where the share of v < u in the third of lowest u is above one half, "
-    "with its 95% interval over seeds (over examples for one seed).",
-)
-
-
-@dataclass(frozen=True)
-class Size:
-    """What a budget buys.
-
-    Attributes:
-        large: model.
-        small: model of the same family.
-        epochs: of each run.
-        seeds: of teachers and students.
-        recipe: the rest of it.
-        per_class: training pictures a class; None for all.
-        other: small model of another family, if there is one.
-    """
-
-    large: Any
-    small: Any
-    epochs: int
-    seeds: int
-    recipe: Mapping[str, Any]
-    per_class: int | None = None
-    other: Any = None
-
-
-VECTORS = Size(
-    {"mlp": {"widths": [128, 128]}},
-    {"mlp": {"widths": [32]}},
-    40,
-    4,
-    {"batch_size": 64, "lr": 0.05, "weight_decay": 5e-4, "schedule": "cosine"},
-)
-PICTURES: dict[Budget, Size] = {
-    "minutes": Size("resnet14", "resnet8", 8, 3, {**BENCHMARK, "lr": 0.1}, 150, "vgg8"),
-    "hours": Size("resnet20", "resnet8", 60, 3, BENCHMARK, 1000, "vgg8"),
-    "paper": Size("resnet56", "resnet20", 240, 3, BENCHMARK, None, "vgg8"),
-}
 WORDS: dict[str, dict[str, Any]] = {
     "noisy_digits": {"name": "digits", "noise": 0.3},
     "few_digits": {"name": "digits", "subset": 15},
     "gaussian": {"name": "gaussian", "classes": 10, "train": 2000, "validation": 500, "test": 4000},
 }
 PROBLEMS = (*WORDS, "images")
-
-
-def size_of(job: Job, *, images: bool) -> Size:
-    """Return the size of a job, with its own epochs and seeds where it gives them."""
-    size = PICTURES[job.budget] if images else VECTORS
-    seeds = size.seeds if images or job.budget == "minutes" else 10
-    return replace(size, epochs=job.epochs or size.epochs, seeds=job.seeds or seeds)
+EVERY = claim_of("deviations/every study").departures
 
 
 def problems_of(job: Job) -> tuple[str, ...]:
@@ -95,6 +47,11 @@ def problems_of(job: Job) -> tuple[str, ...]:
     if job.images is None and ("images" in chosen or job.budget == "paper"):
         job.need_pictures()
     return chosen
+
+
+def sized(job: Job, *, images: bool) -> Size:
+    """Return the size of a job on pictures or on vectors."""
+    return size_of(job, "deviations" if images else "deviations, vectors")
 
 
 def loaded(job: Job, name: str, size: Size, noise: float | None = None) -> tuple[dict[str, Any], Problem]:
@@ -118,7 +75,7 @@ def loaded(job: Job, name: str, size: Size, noise: float | None = None) -> tuple
 def train_teachers(
     job: Job, name: str, words: Mapping[str, Any], problem: Problem, size: Size, models: Mapping[str, Any]
 ) -> dict[str, list[Run]]:
-    """Train teachers on labels, once a seed; return them by name."""
+    """Train teachers on labels, once per seed; return them by name."""
     study = parse_study({
         "name": f"{name}-teachers", "problem": dict(words), "recipe": recipe_of(size),
         "teachers": {title: {"model": model} for title, model in models.items()}, "seeds": size.seeds,
@@ -188,36 +145,31 @@ class Compared:
         return float((run.outputs("test").argmax(dim=1) == self.problem.test.labels).double().mean())
 
 
+QUANTITIES: dict[str, Callable[[Deviation], Estimate]] = {
+    "underfit": lambda d: d.underfit,
+    "overfit": lambda d: d.overfit,
+    "slope": lambda d: d.whole.slope,
+    "below": lambda d: d.below.slope,
+    "above": lambda d: d.above.slope,
+    "orthogonal": lambda d: d.whole.orthogonal,
+}
+
+
 @dataclass(frozen=True)
 class Measured:
-    """Deviations of a kind in one setting and split, one a seed."""
+    """Deviations of a kind in one setting and split, one per seed."""
 
     seen: tuple[Deviation, ...]
 
     def of(self, quantity: str) -> list[float]:
-        """Return ``underfit``, ``overfit``, ``slope``, ``below``, ``above`` or ``orthogonal``, one a seed."""
-        read = {
-            "underfit": lambda d: d.underfit.mean,
-            "overfit": lambda d: d.overfit.mean,
-            "slope": lambda d: d.whole.slope.mean,
-            "below": lambda d: d.below.slope.mean,
-            "above": lambda d: d.above.slope.mean,
-            "orthogonal": lambda d: d.whole.orthogonal.mean,
-        }[quantity]
-        return [read(d) for d in self.seen]
+        """Return one of `QUANTITIES`, one per seed."""
+        return [QUANTITIES[quantity](d).mean for d in self.seen]
 
     def estimate(self, quantity: str) -> Estimate:
         """Return the mean over seeds, or with one seed its own interval over examples, where it has one."""
         if len(self.seen) > 1:
             return mean_interval(self.of(quantity))
-        d = self.seen[0]
-        lines = {
-            "slope": d.whole.slope,
-            "below": d.below.slope,
-            "above": d.above.slope,
-            "orthogonal": d.whole.orthogonal,
-        }
-        return {"underfit": d.underfit, "overfit": d.overfit, **lines}[quantity]
+        return QUANTITIES[quantity](self.seen[0])
 
     def exceeds(self, quantity: str, level: float) -> bool:
         """Whether the interval of a quantity lies above a level."""
@@ -226,8 +178,7 @@ class Measured:
     @property
     def plain(self) -> dict[str, list[float | None]]:
         """Everything by seed."""
-        names = ("underfit", "overfit", "slope", "below", "above", "orthogonal")
-        return {name: [None if math.isnan(v) else v for v in self.of(name)] for name in names}
+        return {name: [None if math.isnan(v) else v for v in self.of(name)] for name in QUANTITIES}
 
 
 def measured(parts: Sequence[Part], *, exchanged: bool = False) -> Measured | None:

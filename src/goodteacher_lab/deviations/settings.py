@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,13 +12,12 @@ from goodteacher.data.problem import Problem
 from goodteacher.diagnose.explain import Part
 from goodteacher.report.charts import spec
 from goodteacher.report.explain_figures import scatter_chart
-from goodteacher.report.tables import Grid, percent
+from goodteacher.report.tables import Grid, each, grid, percent
 from goodteacher.study.run import Run
 from goodteacher_lab.deviations.runs import (
     TAUGHT,
     Compared,
     Measured,
-    Size,
     measured,
     recipe_of,
     train_students,
@@ -27,6 +26,7 @@ from goodteacher_lab.deviations.runs import (
 )
 from goodteacher_lab.job import Job
 from goodteacher_lab.reading import model_name
+from goodteacher_lab.sizes import Size
 
 # Teacher's and student's model.
 PAIRS = {
@@ -36,23 +36,19 @@ PAIRS = {
     "large-to-other": ("large", "other"),
 }
 SPLITS = ("train", "test")
-# Points a panel of the figure.
+# Points per panel of the figure.
 DRAWN = 300
-ALONE = (
-    "Beyond the paper: u is the teacher's largest probability and so high by luck where it is low, which makes v < u there "
-    "likely for any other network. Students without a teacher, and the same pairs with roles exchanged, are measured beside.",
-)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A pair of models on a problem: runs by role, one a seed, and what their confidences show.
+    """A pair of models on a problem: runs by role, one per seed, and what their confidences show.
 
     Attributes:
         name: for people.
-        runs: ``teacher``, ``student`` and ``alone``, the student's model without a teacher, one run a seed.
-        accuracy: of each role on test, one a seed.
-        parts: split to answers of teacher and student, one a seed.
+        runs: ``teacher``, ``student`` and ``alone``, the student's model without a teacher, one run per seed.
+        accuracy: of each role on test, one per seed.
+        parts: split to answers of teacher and student, one per seed.
         seen: (split, kind) to deviations; kinds are ``taught``, ``alone`` and ``exchanged``, the taught pair's other way round.
     """
 
@@ -90,7 +86,7 @@ def trained(
     job: Job, title: str, words: Mapping[str, Any], problem: Problem, size: Size, pairs: Sequence[str]
 ) -> list[Setting]:
     """Train the pairs on a problem, teachers and students with seeds of their own, and measure them."""
-    models = {"small": size.small, "large": size.large, "other": size.other}
+    models = {"small": size.student, "large": size.teacher, "other": size.other}
     needed = sorted({PAIRS[pair][0] for pair in pairs})
     teachers = train_teachers(job, title, words, problem, size, {name: models[name] for name in needed})
     students: dict[str, Any] = {
@@ -136,34 +132,35 @@ def _setting(name: str, runs: Mapping[str, Sequence[Run]], answers: Compared) ->
 
 def departures_of(problem: Problem, size: Size) -> list[str]:
     """Return what must be said of a problem and a size in place of the paper's."""
-    said = [
-        f"{problem.describe()}: {model_name(size.large)} and {model_name(size.small)}, {size.epochs} epochs, {size.seeds} seeds; "
-        "pure distillation at T = 4.",
-    ]
+    models = f"{model_name(size.teacher)} and {model_name(size.student)}, {size.epochs} epochs, {size.seeds} seeds"
+    said = [f"{problem.describe()}: {models}; pure distillation at T = 4."]
     return said + [f"{problem.name}: {note}." for note in problem.notes]
 
 
 def deviation_grid(settings: Sequence[Setting], split: str) -> Grid:
     """Return slopes and shares of every setting on a split."""
-    rows = []
-    for s in settings:
-        taught, alone, exchanged = (s.seen[split, kind] for kind in ("taught", "alone", "exchanged"))
-        slopes = [written(taught.estimate(q)) for q in ("slope", "below", "above", "orthogonal")]
-        shares = [written(m.estimate("underfit")) for m in (taught, alone, exchanged)]
-        more = written(s.beyond_chance(split))
-        rows.append((s.name, *slopes, *shares, more, written(taught.estimate("overfit")), str(len(taught.seen))))
-    columns = (
-        "setting", "slope", "below median", "above median", "orthogonal", "v < u, lowest third", "without a teacher",
-        "roles exchanged", "taught - without", "v > u, highest third", "n",
-    )  # fmt: skip
+    kinds = {"v < u, lowest third": "taught", "without a teacher": "alone", "roles exchanged": "exchanged"}
+    lines = {"slope": "slope", "below median": "below", "above median": "above", "orthogonal": "orthogonal"}
+
+    def cell(s: Setting, quantity: str, kind: str = "taught") -> str:
+        return written(s.seen[split, kind].estimate(quantity))
+
+    columns: dict[str, Callable[[Setting], str]] = {
+        "setting": lambda s: s.name,
+        **each(lines, cell),
+        **each(kinds, lambda s, kind: cell(s, "underfit", kind)),
+        "taught - without": lambda s: written(s.beyond_chance(split)),
+        "v > u, highest third": lambda s: cell(s, "overfit"),
+        "n": lambda s: str(len(s.seen[split, "taught"].seen)),
+    }
     note = (
         "Log odds of the teacher's first class, the student's on the teacher's; [95% t interval over n seeds; over examples for "
         "one seed]. taught - without: paired by seed."
     )
-    return Grid(f"Deviations on {split}", columns, tuple(rows), note)
+    return grid(f"Deviations on {split}", settings, columns, note)
 
 
-def accuracy_grid(settings: Sequence[Setting], source: str, published: tuple[float, float]) -> Grid:
+def accuracy_grid(settings: Sequence[Setting], source: str, published: Sequence[float]) -> Grid:
     """Return test accuracies of teacher, student and the student alone, beside the published ones."""
     gain = f"{published[1] - published[0]:+.2f}"
     rows = [(f"published: {source}", *(f"{x:.2f}" for x in published), "-", gain, "-", "-")]
@@ -186,7 +183,7 @@ def plain_setting(s: Setting) -> dict[str, Any]:
 
 
 def confidence_chart(s: Setting) -> str:
-    """Return the first seed's confidences, a panel a split."""
+    """Return the first seed's confidences, one panel per split."""
     panels = [
         Part(f"{s.name}, {split}", p.teacher, p.student, p.labels) for split in SPLITS for p in s.parts[split][:1]
     ]

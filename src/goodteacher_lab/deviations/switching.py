@@ -12,22 +12,11 @@ from goodteacher.base.stats import holm, mean_interval, paired_difference, t_tes
 from goodteacher.report.charts import channel, chart, free, lines, spec
 from goodteacher.report.tables import Grid, number, percent
 from goodteacher.study.run import Run
-from goodteacher_lab.deviations.runs import (
-    TAUGHT,
-    UNKNOWN,
-    Compared,
-    Size,
-    loaded,
-    measured,
-    problems_of,
-    recipe_of,
-    size_of,
-    train_students,
-    train_teachers,
-    written,
-)
+from goodteacher_lab.claims import claim_of
+from goodteacher_lab.deviations import runs
 from goodteacher_lab.deviations.settings import departures_of
 from goodteacher_lab.job import Finding, Job
+from goodteacher_lab.sizes import Size
 
 SHARES = (0.25, 0.5, 0.75)
 # Loss before and after the switch.
@@ -63,7 +52,10 @@ def arms_of(size: Size, model: Any, teacher: str) -> dict[str, Any]:
         teacher: id of the run that teaches.
     """
     own = {"model": model}
-    losses: dict[str, dict[str, Any]] = {"labels": own, "distilled": {**own, "taught_by": "teacher", "method": TAUGHT}}
+    losses: dict[str, dict[str, Any]] = {
+        "labels": own,
+        "distilled": {**own, "taught_by": "teacher", "method": runs.TAUGHT},
+    }
     arms: dict[str, Any] = {"teacher": {"run": teacher}}
     for epoch in switch_epochs(size.epochs):
         left = size.epochs - epoch
@@ -79,36 +71,30 @@ def arms_of(size: Size, model: Any, teacher: str) -> dict[str, Any]:
 def switching(job: Job) -> Finding:
     """Stop distillation early, or switch its loss on the way, in self-distillation of the large model."""
     grids, said, departures, data, points = [], [], [], {}, []
-    for name in problems_of(job):
-        size = size_of(job, images=name == "images")
+    for name in runs.problems_of(job):
+        size = runs.sized(job, images=name == "images")
         size = replace(size, epochs=max(2, size.epochs))  # one before the switch, one after
-        words, problem = loaded(job, name, size)
-        recipe = {**recipe_of(size), "schedule": "constant"}
+        words, problem = runs.loaded(job, name, size)
+        recipe = {**runs.recipe_of(size), "schedule": "constant"}
         job.say(f"{name}: switches after epochs {switch_epochs(size.epochs)}, {size.seeds} seeds")
         title = f"switching-{name}"
-        teachers = train_teachers(job, title, words, problem, size, {"large": size.large})["large"]
+        teachers = runs.train_teachers(job, title, words, problem, size, {"large": size.teacher})["large"]
         by_seed = [
-            train_students(job, title, words, problem, recipe, k, arms_of(size, size.large, teacher.id), {})
+            runs.train_students(job, title, words, problem, recipe, k, arms_of(size, size.teacher, teacher.id), {})
             for k, teacher in enumerate(teachers)
         ]
-        rows = measure(teachers, by_seed, Compared(problem, job))
+        rows = measure(teachers, by_seed, runs.Compared(problem, job))
         grids.append(_grid(name, rows))
         said.append(_words(name, rows))
         data[name] = rows
         departures += departures_of(problem, size)
         points += [{"problem": name, "arm": arm, **row} for arm, row in rows.items()]
+    claim = claim_of("deviations/switching")
     return Finding(
         "deviations/switching",
-        "Distilling first and then learning from labels, or stopping early, gives or keeps the gain of distillation: what helps "
-        "is its stronger bias early on, what hurts is too much of it.",
+        claim.text,
         " ".join(said),
-        (
-            *UNKNOWN,
-            "A switch is made of two runs: the second starts from the weights of the first, with its order of examples and its "
-            "momentum anew. The learning rate is constant before a switch and falls to zero as a cosine after it, also for the "
-            "arms that keep their loss; a stopped student is taken as it is, at the high rate.",
-            *dict.fromkeys(departures),
-        ),
+        (*runs.EVERY, *claim.departures, *dict.fromkeys(departures)),
         tuple(grids),
         {"students by the epoch of the switch": _chart(points)},
         data,
@@ -116,18 +102,18 @@ def switching(job: Job) -> Finding:
 
 
 def measure(
-    teachers: Sequence[Run], by_seed: Sequence[Mapping[str, Run]], answers: Compared
+    teachers: Sequence[Run], by_seed: Sequence[Mapping[str, Run]], answers: runs.Compared
 ) -> dict[str, dict[str, list[float]]]:
-    """Return test accuracy, the shares of v < u on train and test, and agreement on train, of every arm, one a seed."""
+    """Return test accuracy, the shares of v < u on train and test, and agreement on train, of every arm, one per seed."""
     rows: dict[str, dict[str, list[float]]] = {"teacher": {"accuracy": [answers.accuracy(t) for t in teachers]}}
     for arm in by_seed[0]:
         if arm == "teacher" or arm.startswith("half-"):
             continue
-        runs = [arms[arm] for arms in by_seed]
-        row = {"accuracy": [answers.accuracy(run) for run in runs]}
+        own = [arms[arm] for arms in by_seed]
+        row = {"accuracy": [answers.accuracy(run) for run in own]}
         for split in ("test", "train"):
-            parts = [answers.part(t, s, split) for t, s in zip(teachers, runs, strict=True)]
-            seen = measured(parts)
+            parts = [answers.part(t, s, split) for t, s in zip(teachers, own, strict=True)]
+            seen = runs.measured(parts)
             assert seen is not None, "a split of a problem holds enough examples"
             row[f"underfit {split}"] = seen.of("underfit")
             same = [(p.teacher.argmax(dim=1) == p.student.argmax(dim=1)).double().mean() for p in parts]
@@ -159,7 +145,7 @@ def _grid(name: str, rows: Mapping[str, Mapping[str, list[float]]]) -> Grid:
                 number(p[arm]) if arm in p else "-",
                 "-" if kind == "labels_labels" else percent(labels, signed=True),
             )
-            shares = (written(mean_interval(row[f"underfit {split}"])) for split in ("test", "train"))
+            shares = (runs.written(mean_interval(row[f"underfit {split}"])) for split in ("test", "train"))
             agreement = percent(mean_interval(row["agreement train"]))
             cells.append((words, str(epoch), percent(mean_interval(row["accuracy"])), *gains, *shares, agreement))
     columns = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from goodteacher.diagnose.distance import distance_to_votes
 from goodteacher.diagnose.ranking import example_scores
 from goodteacher.maps.temperature import fit_temperature
 from goodteacher.report.charts import chart, free, points, spec
-from goodteacher.report.tables import Grid, ends
+from goodteacher.report.tables import Grid, correlation, each, grid
 
 VOTED, LOGITS = "cifar10.npz", "test_logits_8models.npz"
 # A score on labels and the distance to people that it should order networks by.
@@ -84,7 +84,7 @@ def published_networks(root: Path) -> tuple[dict[str, dict[str, float]], int]:
     """Return the published networks' scores by name, and the number of pictures.
 
     Args:
-        root: folder of ``cifar10.npz`` (``y_test``, ``votes_test``) and ``test_logits_8models.npz`` (``(N, C)`` a network).
+        root: folder of ``cifar10.npz`` (``y_test``, ``votes_test``) and ``test_logits_8models.npz`` (``(N, C)`` per network).
 
     Raises:
         DataError: if a file is missing, or no network answers for the voted pictures.
@@ -111,54 +111,42 @@ def agreement(rows: Mapping[str, Mapping[str, float]]) -> dict[str, Estimate]:
     return found
 
 
-def correlation_text(e: Estimate) -> str:
-    """Return a rank correlation with its interval, or a dash where there is none."""
-    if np.isnan(e.mean):
-        return "-"
-    return f"{e.mean:+.2f}" + ("" if np.isnan(e.low) else f" {ends(e)}")
-
-
 def network_grids(
     rows: Mapping[str, Mapping[str, float]], found: Mapping[str, Estimate], pictures: int
 ) -> tuple[Grid, Grid]:
     """Return the networks, nearest to people first, and how their scores agree with the distances."""
     shown = (
-        "brier",
-        "mse to humans, raw",
-        "calibrated_brier",
-        "mse to humans, calibrated",
-        "nll",
-        "kl to humans, raw",
-        "error",
-    )
-    order = sorted(rows, key=lambda name: rows[name]["mse to humans, raw"])
-    cells = tuple(
-        (
-            name,
-            *(f"{rows[name][q]:.4f}" for q in shown),
-            *(f"{rows[name][q]:.2f}" for q in ("temperature", "temperature of people")),
-        )
-        for name in order
-    )
-    columns = ("network", *(q.replace("_", " ") for q in shown), "T nearest labels", "T nearest people")
+        "brier", "mse to humans, raw", "calibrated_brier", "mse to humans, calibrated", "nll", "kl to humans, raw", "error",
+    )  # fmt: skip
+    temperatures = {"T nearest labels": "temperature", "T nearest people": "temperature of people"}
+    columns: dict[str, Callable[[str], str]] = {
+        "network": str,
+        **each({q.replace("_", " "): q for q in shown}, lambda name, q: f"{rows[name][q]:.4f}"),
+        **each(temperatures, lambda name, q: f"{rows[name][q]:.2f}"),
+    }
     note = (
         "Brier score, NLL and error are against one label; MSE (the votes' own scatter taken off) and KL are against people's "
         "votes, on the same pictures. Calibrated: at the T of least Brier score for MSE, of least NLL for KL."
     )
-    pairs = tuple((name.replace("_", " "), correlation_text(e), str(e.n)) for name, e in found.items())
+    nearest = sorted(rows, key=lambda name: rows[name]["mse to humans, raw"])
+    title = f"Do labels order networks as people do? (n = {len(rows)} networks, {pictures} pictures)"
+    pairs = {name.replace("_", " "): e for name, e in found.items()}
     return (
-        Grid(f"Published networks against labels and people (n = {pictures} pictures)", columns, cells, note),
-        Grid(
-            f"Do labels order networks as people do? (n = {len(rows)} networks, {pictures} pictures)",
-            ("score ~ distance", "Spearman", "n"),
-            pairs,
-            "[95% bootstrap interval over networks]",
-        ),
+        grid(f"Published networks against labels and people (n = {pictures} pictures)", nearest, columns, note),
+        correlation_grid(title, pairs, ("score ~ distance", "n"), "[95% bootstrap interval over networks]"),
     )
 
 
+def correlation_grid(title: str, found: Mapping[str, Estimate], ends: tuple[str, str], note: str) -> Grid:
+    """Return rank correlations as a table; ``ends`` are the headings of the first and the last column."""
+    columns: dict[str, Callable[[tuple[str, Estimate]], str]] = {
+        ends[0]: lambda row: row[0], "Spearman": lambda row: correlation(row[1]), ends[1]: lambda row: str(row[1].n),
+    }  # fmt: skip
+    return grid(title, found.items(), columns, note)
+
+
 def network_chart(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """Return Brier score on labels against squared distance to people, a point a network, raw and calibrated."""
+    """Return Brier score on labels against squared distance to people, one point per network, raw and calibrated."""
     rows_drawn = [
         {"network": name, "brier": row[score], "distance": row[f"mse to humans, {title}"], "answers": title}
         for name, row in rows.items()

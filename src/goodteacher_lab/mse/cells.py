@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,31 +17,19 @@ from goodteacher.data.problem import Problem
 from goodteacher.data.sources import load
 from goodteacher.diagnose.results import Results
 from goodteacher.report.charts import Channel, channel, chart, intervals, points, spec, zero
-from goodteacher.report.tables import Grid, number, percent
+from goodteacher.report.tables import Grid, grid, number, percent
 from goodteacher.study.plan import plan_study
 from goodteacher.study.spec import StudySpec
 from goodteacher.study.store import Store
-from goodteacher_lab.benchmark import BENCHMARK, Pair, benchmark
+from goodteacher_lab.benchmark import Pair
+from goodteacher_lab.claims import claim_of
 from goodteacher_lab.job import Job
 from goodteacher_lab.mse.printed import Printed
+from goodteacher_lab.mse.study import OBJECTIVES
 from goodteacher_lab.reading import BySeed, reduced, spread
 
-OBJECTIVES = ("cross_entropy", "brier")
-CLAIM = "In place of a cross-entropy teacher, one trained by the mean squared error makes the student more accurate"
+SHARED = claim_of("mse/every table")
 ALONE = "A student alone has no teacher; it stands in the first column."
-DEPARTURES = (
-    "The paper does not say which squared error its MSE teachers minimise, and the released code trains them by "
-    "cross-entropy; "
-    "here they minimise `brier`, the squared distance of softmax to the one-hot label, each batch scaled to the size of "
-    "cross-entropy's gradient and faded in from it over the first 60% of training, where the paper keeps \"the same "
-    "training "
-    'setup" as for cross-entropy and scales and fades nothing.',
-    "Each seed has a teacher of its own under either objective, and student k learns from teacher k; the paper uses "
-    '"the same teacher for different students", and how many it trained is not known.',
-    "The last checkpoint is taken, and nothing is chosen on test.",
-)
-
-
 # Students that have come less than this share of the way from chance to certainty have hardly learnt.
 NEAR = 0.1
 
@@ -78,6 +67,16 @@ class Cell:
         return paired_difference(found, [0.0] * len(found)) if found else None
 
     @property
+    def count(self) -> str:
+        """How many pairs there are, and of how many seeds where some lack their other half."""
+        n, pairs = max((len(found) for found in self.measured.values()), default=0), len(self.differences)
+        return f"{pairs} of {n}" if 0 < pairs < n else str(n)
+
+    def mean(self, objective: str) -> str:
+        """Write the accuracy under one teacher."""
+        return percent(spread(found)) if (found := self.measured.get(objective, {})) else "-"
+
+    @property
     def known(self) -> bool:
         """Whether anything is printed or measured."""
         return self.published != (None, None) or any(self.measured.values())
@@ -100,17 +99,6 @@ def pictures(job: Job, examples: int | None, **options: Any) -> tuple[dict[str, 
     words = {**job.pictures, **options}
     problem = load(**words)
     return (words, problem) if examples is None else reduced(words, problem, max(1, examples // problem.classes))
-
-
-def benchmark_study(
-    name: str, pair: Pair, methods: Sequence[str], words: Mapping[str, Any], seeds: int, **recipe: int
-) -> StudySpec:
-    """Return the study of one pair under both teachers by the CRD benchmark's recipe, with fewer looks at validation."""
-    changes: dict[str, Any] = {key: value for key, value in recipe.items() if value != BENCHMARK[key]}
-    study = benchmark(*pair, methods, problem=dict(words), objectives=OBJECTIVES, seeds=seeds, **changes)
-    # Nothing is chosen on validation, and a look at it costs as much as a part of an epoch.
-    seldom = study.recipe.model_copy(update={"evaluate_every": max(1, study.recipe.epochs // 2)})
-    return study.model_copy(update={"name": name, "recipe": seldom})
 
 
 def run_part(job: Job, whole: StudySpec, part: StudySpec, problem: Problem) -> tuple[Results, int]:
@@ -206,31 +194,36 @@ def network_cells(
     return [cell for cell in cells.values() if cell.known]
 
 
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def signed(value: float | None) -> str:
+    """Write a printed difference, or a dash."""
+    return "-" if value is None else f"{value:+.2f}"
+
+
 def cell_grid(title: str, cells: Sequence[Cell], note: str = "") -> Grid:
     """Return cells as a table: published, measured, their paired difference."""
     corrected = holm([t_test_p(list(cell.differences.values())) for cell in cells])
-    rows = []
-    for cell, p in zip(cells, corrected, strict=True):
-        means = [percent(spread(found)) if (found := cell.measured.get(o, {})) else "-" for o in OBJECTIVES]
-        printed = ["-" if value is None else f"{value:.2f}" for value in cell.published]
-        gain, published = cell.gain, cell.published_gain
-        tested = f"{number(gain.p)} / {number(p)}" if gain else "-"
-        n, pairs = max((len(found) for found in cell.measured.values()), default=0), len(cell.differences)
-        rows.append((
-            cell.setting, cell.method, printed[0] + "*" * cell.starred, printed[1],
-            "-" if published is None else f"{published:+.2f}", *means, percent(gain, signed=True), tested,
-            f"{pairs} of {n}" if 0 < pairs < n else str(n),
-        ))  # fmt: skip
-    columns = (
-        "setting", "method", "published: CE", "MSE", "gain", "measured: CE", "Brier", "Brier - CE", "p exact / Holm", "n",
-    )  # fmt: skip
+    columns: dict[str, Callable[[tuple[Cell, float]], str]] = {
+        "setting": lambda row: row[0].setting,
+        "method": lambda row: row[0].method,
+        "published: CE": lambda row: number(_or_nan(row[0].published[0]), 2) + "*" * row[0].starred,
+        "MSE": lambda row: number(_or_nan(row[0].published[1]), 2),
+        "gain": lambda row: signed(row[0].published_gain),
+        "measured: CE": lambda row: row[0].mean(OBJECTIVES[0]),
+        "Brier": lambda row: row[0].mean(OBJECTIVES[1]),
+        "Brier - CE": lambda row: percent(row[0].gain, signed=True),
+        "p exact / Holm": lambda row: f"{number(gain.p)} / {number(row[1])}" if (gain := row[0].gain) else "-",
+        "n": lambda row: row[0].count,
+    }
     told = (
-        "Test accuracy in percent by the teacher's loss; ± is half a 95% t interval over n seeds, of the difference "
-        "paired by "
+        "Test accuracy in percent by the teacher's loss; ± is half a 95% t interval over n seeds, of the difference paired by "
         "seed. p exact: sign flips; Holm: paired t test corrected for all rows of this table. n: pairs, of seeds finished. "
         "-: not finished, or not printed."
     )
-    return Grid(title, columns, tuple(rows), f"{told} {note}".strip())
+    return grid(title, list(zip(cells, corrected, strict=True)), columns, f"{told} {note}".strip())
 
 
 def overall(cells: Sequence[Cell]) -> Estimate | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 from goodteacher.base.probability import brier_score, kl, log_probabilities, log_soften, nll, squared_distance
 from goodteacher.base.stats import Estimate, holm, mean_interval, spearman
 from goodteacher.report.charts import channel, chart, lines, points, spec
-from goodteacher.report.tables import Grid
+from goodteacher.report.tables import Grid, grid
 
 SCORES = ("brier", "log")
 # p* and two estimates of it that squared distance and cross-entropy order differently.
@@ -38,7 +38,7 @@ class Gaps:
 
 
 def gaps_of(logits: Tensor, truth: Tensor, labels: Tensor) -> Gaps:
-    r"""Return what the theorem says is equal in the mean over fresh labels, an entry an example.
+    r"""Return what the theorem says is equal in the mean over fresh labels, one entry per example.
 
     .. math:: \|q - e_y\|^2 - \|p^* - e_y\|^2 \text{ and } \|q - p^*\|^2, \qquad
               \log p^*_y - \log q_y \text{ and } \mathrm{KL}(p^* \Vert q)
@@ -204,41 +204,52 @@ def rank_correlations(cases: Sequence[Case]) -> dict[tuple[int, str, str, str], 
 NAMES = {"brier": ("Brier", "squared distance"), "log": ("log", "KL")}
 
 
+Row = tuple[tuple[Kind, str], Check]
+PLACE: dict[str, Callable[[Row], str]] = {
+    "training examples": lambda row: str(row[0][0][0]), "network": lambda row: f"{row[0][0][1]}-{row[0][0][1]}",
+}  # fmt: skip
+ERROR: dict[str, Callable[[Row], str]] = {
+    "standard error": lambda row: f"{row[1].error:.5f}", "z": lambda row: f"{row[1].z:+.2f}",
+}  # fmt: skip
+
+
 def check_grid(title: str, checks: Checks, problems: int) -> Grid:
     """Return checks as a table."""
-    corrected = holm([c.p for c in checks.values()])
-    rows = []
-    for (((examples, width, objective), score), c), p in zip(checks.items(), corrected, strict=True):
-        numbers = (f"{c.excess:.5f}", f"{c.distance:.5f}", f"{c.difference:+.5f}", f"{c.error:.5f}", f"{c.z:+.2f}")
-        told = f"{p:.2g}" if p > 0 else "< 1e-15"
-        rows.append((str(examples), f"{width}-{width}", objective, NAMES[score][0], *numbers, told))
-    columns = (
-        "training examples", "network", "trained by", "score", "excess", "distance", "difference", "standard error", "z",
-        "p Holm",
-    )  # fmt: skip
+    corrected = dict(zip(checks, holm([c.p for c in checks.values()]), strict=True))
+    columns: dict[str, Callable[[Row], str]] = {
+        **PLACE,
+        "trained by": lambda row: row[0][0][2],
+        "score": lambda row: NAMES[row[0][1]][0],
+        "excess": lambda row: f"{row[1].excess:.5f}",
+        "distance": lambda row: f"{row[1].distance:.5f}",
+        "difference": lambda row: f"{row[1].difference:+.5f}",
+        **ERROR,
+        "p Holm": lambda row: f"{p:.2g}" if (p := corrected[row[0]]) > 0 else "< 1e-15",
+    }
     note = (
         "Last epochs, means over draws of the problem; distance: squared for Brier, KL(p* || q) in nats for log. Networks of a "
         "kind are averaged example by example before the standard error is taken; rows of one draw share its labels, so their z "
         "hang together."
     )
-    return Grid(f"{title} (n = {problems} draws)", columns, tuple(rows), note)
+    return grid(f"{title} (n = {problems} draws)", checks.items(), columns, note)
 
 
 def pair_grid(pairs: Checks, problems: int) -> Grid:
     """Return differences of networks trained by Brier and by cross-entropy as a table."""
-    rows = []
-    for ((examples, width, _), score), c in pairs.items():
-        numbers = (f"{c.excess:+.5f}", f"{c.distance:+.5f}", f"{c.difference:+.5f}", f"{c.error:.5f}", f"{c.z:+.2f}")
-        rows.append((str(examples), f"{width}-{width}", *NAMES[score], *numbers))
-    columns = (
-        "training examples", "network", "score", "distance", "scores' difference", "distances' difference",
-        "their difference", "standard error", "z",
-    )  # fmt: skip
+    columns: dict[str, Callable[[Row], str]] = {
+        **PLACE,
+        "score": lambda row: NAMES[row[0][1]][0],
+        "distance": lambda row: NAMES[row[0][1]][1],
+        "scores' difference": lambda row: f"{row[1].excess:+.5f}",
+        "distances' difference": lambda row: f"{row[1].distance:+.5f}",
+        "their difference": lambda row: f"{row[1].difference:+.5f}",
+        **ERROR,
+    }
     note = (
         "What ranking needs: the difference of two held-out scores, known without p*, is that of the distances. Brier-trained "
         "less cross-entropy-trained, same first weights and batches; negative: the former is better."
     )
-    return Grid(f"Two networks compared on held-out examples (n = {problems} draws)", columns, tuple(rows), note)
+    return grid(f"Two networks compared on held-out examples (n = {problems} draws)", pairs.items(), columns, note)
 
 
 def _bounded(e: Estimate) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,7 +20,8 @@ from goodteacher.models.mlp import MLP
 from goodteacher.report.progress import shown
 from goodteacher.train.recipe import Recipe
 from goodteacher_lab.batched_mlp import StackLoss
-from goodteacher_lab.job import Budget, Finding, Job, Reproduction
+from goodteacher_lab.claims import claim_of
+from goodteacher_lab.job import Finding, Job
 from goodteacher_lab.mse.toy_panels import (
     BRIER,
     BRIER_SUM,
@@ -37,6 +37,7 @@ from goodteacher_lab.mse.toy_panels import (
 )
 from goodteacher_lab.mse.toy_targets import Target, label_share, perturbed, points_of, student_seeds
 from goodteacher_lab.mse.toy_verdict import figure_verdict
+from goodteacher_lab.sizes import Size, size_of
 from goodteacher_lab.stack import Stack, all_of, fit_stack
 
 # The released toy: 5,000 / 5,000 / 90,000 of 100,000, MLP 30-128-128-3, SGD 5e-4 constant, momentum 0.9, batch 32, 100 epochs.
@@ -47,36 +48,6 @@ TEACHERS: dict[str, tuple[StackLoss, float]] = {
     CROSS_ENTROPY: ("kl", 1.0), BRIER: ("brier_mean", 1.0), BRIER_SUM: ("brier_sum", 1.0), SLOW: ("kl", 2 / 9),
 }  # fmt: skip
 PARTS = ("label-share", "label-share-half", "teachers", "control", "perturbed")
-
-
-@dataclass(frozen=True)
-class Size:
-    """What a budget buys.
-
-    Attributes:
-        shares: students of p* mixed with the label, λ ~ U(0, 1).
-        halves: the same with λ ~ U(0, 1/2).
-        teachers: of each objective, with a student each.
-        perturbed: students of p* under three perturbations at once.
-        epochs: of all networks.
-        test: examples.
-        problems: draws of means and examples.
-    """
-
-    shares: int
-    halves: int
-    teachers: int
-    perturbed: int
-    epochs: int
-    test: int = 90_000
-    problems: int = 1
-
-
-SIZES: dict[Budget, Size] = {
-    "minutes": Size(40, 8, 5, 40, 50, 20_000),
-    "hours": Size(100, 20, 10, 100, 100, problems=3),
-    "paper": Size(100, 20, 10, 100, 100),
-}
 
 
 def networks(count: int, problem: Problem, seed: int, name: str, widths: tuple[int, ...] = WIDTHS) -> list[MLP]:
@@ -188,13 +159,12 @@ def students_of(targets: Sequence[Target], problem: Problem, seed: int, recipe: 
 
 def figure1(job: Job) -> Finding:
     """Teach students noisy label distributions and networks' answers, and set their accuracy against both distances."""
-    size = SIZES[job.budget]
-    size = replace(size, epochs=job.epochs or size.epochs, problems=job.seeds or size.problems)
+    size = size_of(job, "mse/figure1")
     parts = job.choices.get("targets") or PARTS
     recipe = RECIPE.model_copy(update={"epochs": size.epochs})
     problems: list[list[Point]] = []
     entropies = []
-    for seed in range(size.problems):
+    for seed in range(size.seeds):
         problem = gaussian_problem(test=size.test, seed=seed)
         truth = problem.train.truth
         assert truth is not None
@@ -205,41 +175,14 @@ def figure1(job: Job) -> Finding:
         job.say(f"{problem.describe()}: {len(targets)} students")
         problems.append(points_of(targets, students_of(targets, problem, seed, recipe, job), truth))
         entropies.append(float(-(truth.double() * log_probabilities(truth.double())).sum(dim=1).mean()))
+    names = ("shares", "halves", "teachers", "epochs", "test", "seeds")
+    claim = claim_of("mse/figure1", **{name: getattr(size, name) for name in names})
     return Finding(
         "mse/figure1",
-        "A student's accuracy falls with the squared distance of what it is taught to the true label distribution, not with the "
-        "cross-entropy between them; and teachers trained by the squared error are the closer ones and make better students.",
+        claim.text,
         figure_verdict(problems),
-        _departures(size),
+        claim.departures,
         figure_grids(problems),
         figure_charts(problems[0]),
         {"problems": [plain_points(points) for points in problems], "entropy of p*": entropies},
     )
-
-
-def _departures(size: Size) -> tuple[str, ...]:
-    return (
-        f"{size.shares} noisy distributions (100 in the paper), {size.halves} more of little noise (20), {size.teachers} "
-        f"teachers of each kind (10), {size.epochs} epochs (100), {size.test} test examples (90,000), {size.problems} draws of "
-        "the problem (one).",
-        "Mean scale 1, as in the committed setting; the file name of the plotted run says 4.",
-        "The paper prints no number for this figure: only its statements can be checked.",
-        "As drawn: the released script's axes (norm over all training entries, not squared; logarithms clamped at -10; for "
-        "teachers the cross-entropy from the teacher to p*). As it should be: mean squared distance, and cross-entropy from p* "
-        "for all dots.",
-        "Added: Brier teachers summed over classes, whose gradient is three times that of the toy's mean; cross-entropy teachers "
-        "at 2/9 of the rate, which gives them the first gradient of the toy's Brier score, because Brier's advantage may be that "
-        "of a shorter training; and targets under three perturbations at once: temperature in [1/2, 2], a share of the label in "
-        "[0, 1/2], Dirichlet noise of concentration 2 to 200, with a thousandth of the mass spread evenly.",
-        "Students of the k-th teachers of all kinds share first weights and batches, so that kinds are compared in pairs.",
-    )
-
-
-ROWS: dict[str, Reproduction] = {
-    "mse/figure1": Reproduction(
-        figure1,
-        "Hamidi et al. (ECCV 2024), figure 1: the toy Gaussian",
-        {"minutes": "2 minutes", "hours": "25 minutes", "paper": "6 minutes"},
-        {"targets": PARTS},
-    ),
-}

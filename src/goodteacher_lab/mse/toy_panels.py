@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from goodteacher.base.stats import Estimate, mean_interval, paired_difference, rank_correlation, resamples, spearman
+from goodteacher.base.stats import Estimate, mean_interval, paired_difference, spearman
 from goodteacher.report.charts import beside, channel, chart, free, points, spec
-from goodteacher.report.tables import Grid, ends, percent
+from goodteacher.report.tables import Grid, correlation, each, grid, percent
+from goodteacher_lab.judging import correlation_difference
 
 SHARE, SHARE_HALF, PERTURBED = "share of the label", "share of the label, at most 1/2", "three perturbations"
 CROSS_ENTROPY, BRIER, BRIER_SUM = "cross-entropy teacher", "Brier teacher", "summed Brier teacher"
 SLOW = "slowed cross-entropy teacher"
 NETWORKS = (CROSS_ENTROPY, BRIER, BRIER_SUM, SLOW)
 COMPARISONS = ((BRIER, CROSS_ENTROPY), (BRIER_SUM, CROSS_ENTROPY), (SLOW, CROSS_ENTROPY), (BRIER, SLOW))
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -100,19 +99,6 @@ def judge(mse: Sequence[float], ce: Sequence[float], accuracy: Sequence[float]) 
     return Judged(*own, correlation_difference(a, b, y), between, int(told.sum()), right)
 
 
-def correlation_difference(
-    a: npt.NDArray[np.float64], b: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
-) -> Estimate:
-    """Return the rank correlation of b with y less that of a, with a bootstrap interval over dots taken together."""
-    nan = float("nan")
-    if len(y) < 4 or min(np.ptp(a), np.ptp(b), np.ptp(y)) == 0:
-        return Estimate(nan, nan, nan, len(y))
-    rows = np.stack([np.arange(len(y)), *resamples(len(y))])
-    gain = rank_correlation(b[rows], y[rows]) - rank_correlation(a[rows], y[rows])
-    low, high = np.nanquantile(gain[1:], [0.025, 0.975])
-    return Estimate(float(gain[0]), float(low), float(high), len(y))
-
-
 def panel_rows(points: Sequence[Point]) -> dict[tuple[str, str], Judged]:
     """Return every panel judged on its dots: those that no network made, the networks', and all."""
     found = {}
@@ -135,62 +121,59 @@ def figure_grids(problems: Sequence[Sequence[Point]]) -> tuple[Grid, ...]:
     """Return the tables: correlations of each panel, and teachers by kind."""
     judged = [panel_rows(points) for points in problems]
     first = _correlation_grid(judged[0], "" if len(problems) == 1 else ", first draw of the problem")
-    several = () if len(problems) == 1 else (_problem_grid(judged),)
+    several = () if len(problems) == 1 else (_problem_grid(problems, judged),)
     teachers = _teacher_grid(problems)
     return (first, *several, *((teachers,) if teachers is not None else ()))
 
 
-def rho_words(e: Estimate) -> str:
-    """Return a rank correlation with its interval, or a dash."""
-    return "-" if np.isnan(e.mean) else f"{e.mean:+.2f}" if np.isnan(e.low) else f"{e.mean:+.2f} {ends(e)}"
+Panel = tuple[str, str]
+PANEL: dict[str, Callable[[tuple[Panel, Any]], str]] = {"panel": lambda row: row[0][0], "dots": lambda row: row[0][1]}
+DISTANCES = {"with squared distance": "mse", "with cross-entropy": "ce", "difference": "difference"}
 
 
-def _correlation_grid(judged: dict[tuple[str, str], Judged], where: str) -> Grid:
-    rows = []
-    for (panel, group), j in judged.items():
-        right = "-" if np.isnan(j.right) else f"{100 * j.right:.0f}% of {j.disagree}"
-        axes = "-" if np.isnan(j.between) else f"{j.between:+.2f}"
-        rows.append(
-            (
-                panel,
-                group,
-                str(j.mse.n),
-                rho_words(j.mse),
-                rho_words(j.ce),
-                rho_words(j.difference),
-                axes,
-                right,
-            )
-        )
-    columns = (
-        "panel", "dots", "n", "with squared distance", "with cross-entropy", "difference", "axes with each other",
-        "disagreeing pairs: distance right",
-    )  # fmt: skip
-    return Grid(
+def _correlation_grid(judged: dict[Panel, Judged], where: str) -> Grid:
+    columns: dict[str, Callable[[tuple[Panel, Judged]], str]] = {
+        **PANEL,
+        "n": lambda row: str(row[1].mse.n),
+        **each(DISTANCES, lambda row, name: correlation(getattr(row[1], name))),
+        "axes with each other": lambda row: "-" if np.isnan(row[1].between) else f"{row[1].between:+.2f}",
+        "disagreeing pairs: distance right": lambda row: (
+            "-" if np.isnan(row[1].right) else f"{100 * row[1].right:.0f}% of {row[1].disagree}"
+        ),
+    }
+    return grid(
         f"Rank correlation of student accuracy with the distance of its targets to p*{where}",
+        judged.items(),
         columns,
-        tuple(rows),
         "Spearman's, [95% bootstrap interval over dots]; -1: the closer, always the more accurate. Difference: cross-entropy's "
         "less squared distance's, resampled together; positive: squared distance orders better. Last column: pairs of dots that "
         "the two order differently, and the share in which squared distance is right.",
     )
 
 
-def _problem_grid(judged: Sequence[dict[tuple[str, str], Judged]]) -> Grid:
-    rows = []
+def panel_estimates(problems: Sequence[Sequence[Point]]) -> dict[tuple[str, str], dict[str, Estimate]]:
+    """Return each panel's correlations and their difference: over the dots of one draw, or over several draws."""
+    judged = [panel_rows(points) for points in problems]
+    found: dict[tuple[str, str], dict[str, Estimate]] = {}
     for key in judged[0]:
-        found = [j[key] for j in judged if key in j]
-        cells = []
+        rows = [of_draw[key] for of_draw in judged if key in of_draw]
         for name in ("mse", "ce", "difference"):
-            values = [v for v in (getattr(j, name).mean for j in found) if not np.isnan(v)]
-            cells.append(rho_words(mean_interval(values)) if values else "-")
-        rows.append((*key, str(len(found)), *cells))
-    return Grid(
-        f"The same over draws of the problem (n = {len(judged)})",
-        ("panel", "dots", "n", "with squared distance", "with cross-entropy", "difference"),
-        tuple(rows),
-        "Mean over draws of means and examples, [95% t interval].",
-    )
+            values = [getattr(row, name).mean for row in rows]
+            known = [value for value in values if not np.isnan(value)]
+            alone = len(problems) == 1 or not known
+            found.setdefault(key, {})[name] = getattr(rows[0], name) if alone else mean_interval(known)
+    return found
+
+
+def _problem_grid(problems: Sequence[Sequence[Point]], judged: Sequence[dict[Panel, Judged]]) -> Grid:
+    columns: dict[str, Callable[[tuple[Panel, dict[str, Estimate]]], str]] = {
+        **PANEL,
+        "n": lambda row: str(sum(row[0] in of_draw for of_draw in judged)),
+        **each(DISTANCES, lambda row, name: correlation(row[1][name])),
+    }
+    title = f"The same over draws of the problem (n = {len(judged)})"
+    note = "Mean over draws of means and examples, [95% t interval]."
+    return grid(title, panel_estimates(problems).items(), columns, note)
 
 
 TEACHER_COLUMNS = {

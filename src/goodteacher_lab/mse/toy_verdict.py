@@ -4,26 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from goodteacher.base.stats import Estimate, holm, mean_interval, paired_difference, t_test_p
+from goodteacher.base.stats import holm, paired_difference, t_test_p
 from goodteacher.report.conclusion import ALPHA
-from goodteacher.report.tables import number, percent
-from goodteacher_lab.mse.toy_panels import COMPARISONS, Point, panel_rows, pooled, rho_words
-
-
-def panel_estimates(problems: Sequence[Sequence[Point]]) -> dict[tuple[str, str], dict[str, Estimate]]:
-    """Return each panel's correlations and their difference: over the dots of one draw, or over several draws."""
-    judged = [panel_rows(points) for points in problems]
-    found: dict[tuple[str, str], dict[str, Estimate]] = {}
-    for key in judged[0]:
-        rows = [of_draw[key] for of_draw in judged if key in of_draw]
-        for name in ("mse", "ce", "difference"):
-            values = [getattr(row, name).mean for row in rows]
-            known = [value for value in values if not np.isnan(value)]
-            alone = len(problems) == 1 or not known
-            found.setdefault(key, {})[name] = getattr(rows[0], name) if alone else mean_interval(known)
-    return found
+from goodteacher.report.tables import correlation, number, percent
+from goodteacher_lab.mse.toy_panels import COMPARISONS, Point, panel_estimates, pooled
 
 
 def figure_verdict(problems: Sequence[Sequence[Point]]) -> str:
@@ -42,8 +26,8 @@ def figure_verdict(problems: Sequence[Sequence[Point]]) -> str:
             "cross-entropy orders better" if e["difference"].high < 0 else "the two are not told apart"
         )  # fmt: skip
         said.append(
-            f"{panel.capitalize()} ({group}, n = {e['mse'].n}): rank correlation {rho_words(e['mse'])} with the squared distance "
-            f"and {rho_words(e['ce'])} with cross-entropy; {told}."
+            f"{panel.capitalize()} ({group}, n = {e['mse'].n}): rank correlation {correlation(e['mse'])} with the squared "
+            f"distance and {correlation(e['ce'])} with cross-entropy; {told}."
         )
     said += _teachers_verdict(problems)
     return " ".join(said) or "Too few dots to say anything."

@@ -12,18 +12,19 @@ from goodteacher.base.stats import Estimate, mean_interval
 from goodteacher.diagnose.deviation import deviation
 from goodteacher.diagnose.explain import Part
 from goodteacher_lab.deviations.runs import (
-    PICTURES,
     TAUGHT,
-    VECTORS,
     WORDS,
     Measured,
     loaded,
     measured,
     problems_of,
-    size_of,
+    sized,
     written,
 )
 from goodteacher_lab.job import Job
+from goodteacher_lab.sizes import SIZES
+
+PICTURES, VECTORS = SIZES["deviations"], SIZES["deviations, vectors"]["minutes"]
 
 
 def part(seed, n=60):
@@ -38,9 +39,9 @@ def test_a_job_decides_problems_and_sizes():
     for job in (Job(choices={"problem": ("images",)}), Job(budget="paper")):
         with pytest.raises(ConfigError, match="--images: must say where pictures are"):
             problems_of(job)
-    assert size_of(Job(), images=False) == VECTORS and size_of(Job(epochs=3, seeds=2), images=True).epochs == 3
-    assert size_of(Job(budget="hours"), images=False).seeds == 10
-    assert size_of(Job(budget="paper"), images=True).large == "resnet56" and PICTURES["paper"].per_class is None
+    assert sized(Job(), images=False) == VECTORS and sized(Job(epochs=3, seeds=2), images=True).epochs == 3
+    assert sized(Job(budget="hours"), images=False).seeds == 10
+    assert sized(Job(budget="paper"), images=True).teacher == "resnet56" and PICTURES["paper"].per_class is None
 
 
 def test_the_label_has_no_share_in_what_is_distilled():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from goodteacher.diagnose.deviation import deviation
-from goodteacher_lab.deviations.runs import PICTURES, STUDENT_SEEDS, VECTORS, loaded
+from goodteacher_lab.deviations.runs import STUDENT_SEEDS, loaded
 from goodteacher_lab.deviations.settings import (
     PAIRS,
     accuracy_grid,
@@ -18,8 +18,11 @@ from goodteacher_lab.deviations.settings import (
     trained,
 )
 from goodteacher_lab.job import Job
+from goodteacher_lab.sizes import SIZES
 
-SIZE = replace(VECTORS, epochs=2, seeds=2, small={"mlp": {"widths": [4]}}, large={"mlp": {"widths": [8]}})
+PICTURES, VECTORS = SIZES["deviations"], SIZES["deviations, vectors"]["minutes"]
+
+SIZE = replace(VECTORS, epochs=2, seeds=2, student={"mlp": {"widths": [4]}}, teacher={"mlp": {"widths": [8]}})
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +38,10 @@ def test_teacher_and_student_of_a_kind_share_neither_weights_nor_seed(settings):
     for k in range(2):
         teacher, student, alone = (own.runs[role][k] for role in ("teacher", "student", "alone"))
         assert teacher.spec.seed == k and student.spec.seed == alone.spec.seed == STUDENT_SEEDS + k
-        assert teacher.spec.model == student.spec.model == alone.spec.model == SIZE.small
+        assert teacher.spec.model == student.spec.model == alone.spec.model == SIZE.student
         assert student.spec.teaching.runs == (teacher.id,) and alone.spec.teaching is None
     large = settings[1].runs
-    assert large["teacher"][0].spec.model == SIZE.large and large["student"][0].spec.model == SIZE.small
+    assert large["teacher"][0].spec.model == SIZE.teacher and large["student"][0].spec.model == SIZE.student
     assert large["alone"][0].id == own.runs["alone"][0].id
 
 

@@ -12,9 +12,12 @@ from goodteacher.study.plan import plan_study
 from goodteacher.study.planned import Given
 from goodteacher.study.runspec import RunSpec
 from goodteacher.study.spec import parse_study
-from goodteacher_lab.deviations.runs import TAUGHT, VECTORS
+from goodteacher_lab.deviations.runs import TAUGHT
 from goodteacher_lab.deviations.switching import KINDS, arms_of, switch_epochs, switching
 from goodteacher_lab.job import Job
+from goodteacher_lab.sizes import SIZES
+
+VECTORS = SIZES["deviations, vectors"]["minutes"]
 
 MLP = {"mlp": {"widths": [4]}}
 

@@ -10,15 +10,17 @@ import pytest
 
 from goodteacher.base.errors import ConfigError
 from goodteacher_lab.job import Job
-from goodteacher_lab.mse.binary import BINARY, METHODS4, TASKS, binary_study, table4, task_words, tasks_of
+from goodteacher_lab.mse.binary import METHODS4, TASKS, table4, tasks_of
 from goodteacher_lab.mse.printed import TABLE4
+from goodteacher_lab.mse.study import binary_study, task_words
+from goodteacher_lab.sizes import SIZES
 
 
 def test_printed_tasks_and_methods_are_those_run():
     assert set(TABLE4) == set(TASKS[:3]) and all(set(row) == {"alone", *METHODS4} for row in TABLE4.values())
     gains = [mse - ce for row in TABLE4.values() for name, (ce, mse) in row.items() if name != "alone"]
     assert len(gains) == 12 and sum(g > 0 for g in gains) == 11
-    study = binary_study("26-45", METHODS4, {"name": "cifar100"}, BINARY["paper"], "")
+    study = binary_study("26-45", METHODS4, {"name": "cifar100"}, SIZES["mse/table4"]["paper"], "")
     assert study.teachers["brier"].model == "vgg13" and study.seeds == 5 and study.recipe.epochs == 240
     assert study.students["vid"].recipe == {"lr": 0.01} and study.students["vid"].model == "mobilenetv2_0.1"
 

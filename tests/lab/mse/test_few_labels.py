@@ -14,8 +14,11 @@ from goodteacher.data.sources import load
 from goodteacher.methods.semisupervised import labelled_rows
 from goodteacher.study.store import Store
 from goodteacher_lab.job import Job
-from goodteacher_lab.mse import few_labels as mse_few_labels
-from goodteacher_lab.mse.few_labels import FIGURE2, few_labels_students, few_labels_teachers, figure2, labelled_part
+from goodteacher_lab.mse.few_labels import figure2
+from goodteacher_lab.mse.study import few_labels_students, few_labels_teachers, labelled_part
+from goodteacher_lab.sizes import SIZES
+
+FIGURE2 = SIZES["mse/figure2"]
 
 
 def test_labelled_examples_are_a_subset_normalised_as_the_whole(coloured):
@@ -41,7 +44,7 @@ def test_the_student_reads_the_labels_that_its_teacher_had(coloured):
 
 @pytest.mark.slow
 def test_figure_two_pairs_every_student_with_the_teacher_of_its_seed(coloured, tmp_path, monkeypatch):
-    monkeypatch.setitem(mse_few_labels.FIGURE2, "minutes", replace(FIGURE2["minutes"], labels=(50, 100, 4000)))
+    monkeypatch.setitem(FIGURE2, "minutes", replace(FIGURE2["minutes"], labels=(50, 100, 4000)))
     found = figure2(Job(epochs=1, seeds=2, images=str(coloured), out=tmp_path, quiet=True))
     cells = found.data["cells"]
     assert [(c["setting"], c["method"]) for c in cells] == [

@@ -18,7 +18,10 @@ from goodteacher_lab.job import Job
 from goodteacher_lab.mse import tables as mse_tables
 from goodteacher_lab.mse.cells import Cell, cell_grid, gain_chart, overall, verdict, within
 from goodteacher_lab.mse.printed import RERUN, SLIPS, STUDENTS, TABLE1, TABLE2, TABLE3, TEACHERS
-from goodteacher_lab.mse.tables import METHODS1, METHODS2, METHODS3, ROWS, SIZES, STAND_IN, table1, table3
+from goodteacher_lab.mse.study import imagenet_study, pair_study
+from goodteacher_lab.mse.tables import table1, table3
+from goodteacher_lab.sizes import METHODS1, METHODS2, METHODS3, SIZES, STAND_IN
+from goodteacher_lab.table import REPRODUCTIONS
 
 CIFAR100 = Facts("f" * 16, 100, (3, 32, 32), 45000, True, False, False)
 WORDS = {"name": "cifar100"}
@@ -49,20 +52,20 @@ def test_every_name_is_a_model_or_a_method():
 
 
 def test_table_one_at_full_size_is_five_seeds_of_everything():
-    size = SIZES["table1"]["paper"]
+    size = SIZES["mse/table1"]["paper"]
     assert (size.epochs, size.seeds, size.examples, len(size.pairs)) == (240, 5, None, 12)
-    study = mse_tables.pair_study("table1", ("resnet56", "resnet20"), METHODS1, WORDS, size, "")
+    study = pair_study("table1", ("resnet56", "resnet20"), METHODS1, WORDS, size, "")
     assert (study.recipe.epochs, study.recipe.batch_size, study.recipe.lr) == (240, 64, 0.05)
     assert study.notes == () and set(study.students) == {"alone", *METHODS1}
     assert study.students["dkd"].method == {"dkd": {"beta": 2.0}}
-    light = mse_tables.pair_study("table2", ("vgg13", "mobilenetv2"), METHODS2, WORDS, size, "")
+    light = pair_study("table2", ("vgg13", "mobilenetv2"), METHODS2, WORDS, size, "")
     assert light.students["at_kd"].recipe == {"lr": 0.01} and set(light.students["crd_kd"].method) == {"crd", "kd"}
     assert "mobilenetv2" in LIGHT and "recipe" not in light.teachers["brier"].model_dump(exclude_defaults=True)
 
 
 def test_a_part_of_a_study_is_runs_of_the_whole():
     """The same runs by content, so that nothing is trained twice and the table fills."""
-    build, size = mse_tables.pair_study, SIZES["table1"]["minutes"]
+    build, size = pair_study, SIZES["mse/table1"]["minutes"]
     whole = plan_study(build("table1", STAND_IN, ("kd", "at", "crd"), WORDS, size, ""), CIFAR100)
     part = plan_study(build("table1", STAND_IN, ("at",), WORDS, size, ""), CIFAR100)
     assert set(part.runs) < set(whole.runs)
@@ -72,13 +75,13 @@ def test_a_part_of_a_study_is_runs_of_the_whole():
 
 
 def test_imagenet_has_its_own_recipe_and_constants():
-    size = SIZES["table3"]["paper"]
-    study = mse_tables.imagenet_study("table3", ("resnet50_imagenet", "mobilenetv1"), METHODS3, WORDS, size, "")
+    size = SIZES["mse/table3"]["paper"]
+    study = imagenet_study("table3", ("resnet50_imagenet", "mobilenetv1"), METHODS3, WORDS, size, "")
     assert (study.recipe.epochs, study.recipe.lr, study.recipe.weight_decay) == (120, 0.1, 1e-4)
     assert study.recipe.milestones == (0.25, 0.5, 0.75)
     assert study.students["dkd"].method == {"dkd": {"temperature": 1.0, "warmup": 1, "beta": 2.0}}
     assert study.students["reviewkd_kd"].method == {"reviewkd": {"beta": 8.0, "warmup": 1}, "kd": {}}
-    small = mse_tables.imagenet_study("table3", ("resnet34_imagenet", "resnet18_imagenet"), ("kd",), WORDS, size, "")
+    small = imagenet_study("table3", ("resnet34_imagenet", "resnet18_imagenet"), ("kd",), WORDS, size, "")
     assert len(plan_study(small, Facts("f" * 16, 10, (3, 64, 64), 100, True, False, False)).runs) == 3 * (2 + 1 + 2)
 
 
@@ -119,9 +122,9 @@ def test_the_first_k_classes():
 
 
 def test_pictures_must_be_pointed_to(tmp_path):
-    for row in ROWS.values():
+    for name in ("mse/table1", "mse/table2", "mse/table3"):
         with pytest.raises(ConfigError, match="--images: must say where pictures are"):
-            row.run(Job(out=tmp_path))
+            REPRODUCTIONS[name].run(Job(out=tmp_path))
 
 
 @pytest.fixture(scope="module")

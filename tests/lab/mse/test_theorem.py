@@ -10,7 +10,7 @@ import torch
 
 from goodteacher.data.gaussian import gaussian_problem
 from goodteacher_lab.job import Job
-from goodteacher_lab.mse.theorem import ROWS, SIZES, stops_of, theorem
+from goodteacher_lab.mse.theorem import stops_of, theorem
 from goodteacher_lab.mse.theorem_checks import (
     EXAMPLE,
     PAIR,
@@ -25,6 +25,8 @@ from goodteacher_lab.mse.theorem_checks import (
     less,
     rank_correlations,
 )
+from goodteacher_lab.sizes import SIZES
+from goodteacher_lab.table import REPRODUCTIONS
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +100,8 @@ def test_the_two_estimates_are_ordered_differently():
 
 def test_networks_are_taken_at_three_epochs():
     assert stops_of(40) == (5, 13, 40) and stops_of(1) == (1,)
-    assert set(ROWS["mse/theorem"].choices["train"]) == {str(n) for size in SIZES.values() for n in size.train}
+    offered = {str(n) for size in SIZES["mse/theorem"].values() for n in size.train}
+    assert set(REPRODUCTIONS["mse/theorem"].choices["train"]) == offered
 
 
 def test_a_tiny_run_holds_out_of_sample_and_fails_in_sample(tmp_path):

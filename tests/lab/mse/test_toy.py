@@ -15,8 +15,6 @@ from goodteacher_lab.mse import toy as mse_toy
 from goodteacher_lab.mse.toy import (
     PARTS,
     RECIPE,
-    ROWS,
-    SIZES,
     figure1,
     noise_targets,
     stack_of,
@@ -31,21 +29,23 @@ from goodteacher_lab.mse.toy_panels import (
     SHARE,
     SLOW,
     Point,
-    correlation_difference,
     figure_charts,
     figure_grids,
     judge,
+    panel_estimates,
     panel_rows,
     pooled,
 )
-from goodteacher_lab.mse.toy_verdict import figure_verdict, panel_estimates
+from goodteacher_lab.mse.toy_verdict import figure_verdict
+from goodteacher_lab.sizes import SIZES
+from goodteacher_lab.table import REPRODUCTIONS
 
 
 def test_budgets_have_the_paper_s_numbers():
-    paper = SIZES["paper"]
+    paper = SIZES["mse/figure1"]["paper"]
     assert (paper.shares, paper.halves, paper.teachers, paper.epochs, paper.test) == (100, 20, 10, 100, 90_000)
     assert (RECIPE.lr, RECIPE.momentum, RECIPE.weight_decay, RECIPE.batch_size) == (5e-4, 0.9, 0.0, 32)
-    assert RECIPE.schedule == "constant" and ROWS["mse/figure1"].choices == {"targets": PARTS}
+    assert RECIPE.schedule == "constant" and REPRODUCTIONS["mse/figure1"].choices == {"targets": PARTS}
     problem = gaussian_problem(train=50, validation=10, test=10)
     targets = noise_targets(problem, paper, 0, PARTS)
     assert len(targets) == 220 and max(t.settings["share"] for t in targets[100:120]) < 0.5
@@ -62,17 +62,6 @@ def test_pairs_that_the_axes_order_differently_are_counted():
     assert (j.disagree, j.right) == (1, 1.0) and j.between == pytest.approx(0.9)
     same = judge([1, 2, 3, 4], [2, 4, 6, 8], [0.9, 0.8, 0.7, 0.9])
     assert same.disagree == 0 and np.isnan(same.right) and same.difference.mean == 0
-
-
-def test_the_difference_of_correlations_is_resampled_together():
-    rng = np.random.default_rng(0)
-    a = rng.standard_normal(60)
-    noise = rng.standard_normal((2, 60))
-    b, y = a + noise[0], -a + 0.1 * noise[1]
-    e = correlation_difference(a, b, y)
-    assert 0 < e.low < e.mean < e.high and e.n == 60
-    assert correlation_difference(a, a, y).high == 0  # the same axis twice is the same in every resample
-    assert np.isnan(correlation_difference(a[:3], b[:3], y[:3]).mean)
 
 
 def dots(kind, count, *, lift=0.0):
@@ -139,7 +128,8 @@ def test_a_stack_that_diverges_is_an_error(tmp_path):
 @pytest.fixture
 def small(monkeypatch):
     """The figure on fewer examples and networks."""
-    monkeypatch.setitem(SIZES, "minutes", replace(SIZES["minutes"], shares=5, teachers=2, perturbed=5, test=500))
+    sizes = SIZES["mse/figure1"]
+    monkeypatch.setitem(sizes, "minutes", replace(sizes["minutes"], shares=5, teachers=2, perturbed=5, test=500))
     whole = mse_toy.gaussian_problem
     monkeypatch.setattr(mse_toy, "gaussian_problem", lambda **o: whole(**o, train=320, validation=100))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,9 +13,10 @@ from goodteacher.base.stats import Estimate, holm, paired_difference, t_test_p
 from goodteacher.diagnose.ranking import PREDICTORS
 from goodteacher.report.charts import channel, chart, free, points, spec
 from goodteacher.report.conclusion import ALPHA
-from goodteacher.report.tables import Grid, number, percent
-from goodteacher.study.spec import StudySpec, parse_study
+from goodteacher.report.tables import Grid, correlation, each, grid, number, percent
+from goodteacher.study.spec import StudySpec
 from goodteacher_lab import reading
+from goodteacher_lab.claims import claim_of
 from goodteacher_lab.job import Finding, Job
 from goodteacher_lab.judging import (
     Cases,
@@ -26,99 +27,8 @@ from goodteacher_lab.judging import (
     judge_all,
     policy_regret,
 )
-
-OBJECTIVES = ("cross_entropy", "brier", "label_smoothing", "confidence_penalty", "soteacher", "tolerant")
-# Regularisation on top of cross-entropy, as overrides of the recipe.
-REGULARISED: dict[str, dict[str, Any]] = {
-    "decay": {"weight_decay": 5e-3},
-    "mixup": {"mixup": 0.2},
-    "ema": {"ema": 0.99},
-}
-MAPS: dict[str, Any] = {
-    "fitted": "temperature",
-    "sharp": {"temperature": {"value": 0.5}},
-    "flat": {"temperature": {"value": 3.0}},
-    "proxy": {"pt_proxy": {"order": 3}},
-    "top2": {"top_k": {"k": 2}},
-}
-TEMPERATURES = (1.0, 4.0)
-VECTORS: dict[str, tuple[dict[str, Any], float]] = {
-    "gaussian3": ({"name": "gaussian", "classes": 3, "train": 1000, "validation": 1000, "test": 10000}, 0.02),
-    "gaussian10": ({"name": "gaussian", "classes": 10, "train": 2000, "validation": 1000, "test": 10000}, 0.02),
-    "digits": ({"name": "digits", "noise": 0.3}, 0.1),
-}
-SEEDS = {"minutes": 3, "hours": 5, "paper": 10}
-IMAGE_EPOCHS = {"minutes": 6, "hours": 30, "paper": 60}
-IMAGE_SEEDS = {"minutes": 2, "hours": 3, "paper": 5}
-IMAGE_MAPS = ("fitted", "flat", "proxy")
-PER_CLASS = {"minutes": 150, "hours": 1000, "paper": 4500}
-
-
-def vector_study(name: str, seeds: int, epochs: int = 16) -> StudySpec:
-    """Return the study on Gaussians or digits: networks of three widths, stopped at four times.
-
-    The rate is constant, so that a stopped teacher is one of a shorter training and not one cut at a high rate.
-    """
-    problem, lr = VECTORS[name]
-    models = {str(width): {"mlp": {"widths": [width, width]}} for width in (16, 64, 256)}
-    recipe = {"epochs": epochs, "batch_size": 64, "lr": lr, "schedule": "constant", "evaluate_every": epochs}
-    return _study(name, problem, models, {"mlp": {"widths": [16]}}, OBJECTIVES, recipe, seeds)
-
-
-def image_study(job: Job) -> StudySpec:
-    """Return the study on pictures: two ResNets, three stopping times, and maps around the smaller one."""
-    epochs = job.epochs or IMAGE_EPOCHS[job.budget]
-    recipe = {"epochs": epochs, "batch_size": 64, "lr": 0.05, "schedule": "constant", "evaluate_every": epochs}
-    problem, _ = reading.problem_of(job, PER_CLASS[job.budget])
-    models: dict[str, Any] = {name: {name: {}} for name in ("resnet8", "resnet14")}
-    seeds = job.seeds or IMAGE_SEEDS[job.budget]
-    return _study(
-        "images",
-        problem,
-        models,
-        "resnet8",
-        OBJECTIVES[:4],
-        recipe,
-        seeds,
-        stops=3,
-        maps=IMAGE_MAPS,
-        mapped=("resnet8",),
-    )
-
-
-def _study(
-    name: str,
-    problem: dict[str, Any],
-    models: dict[str, Any],
-    student: Any,
-    objectives: Sequence[str],
-    recipe: dict[str, Any],
-    seeds: int,
-    stops: int = 4,
-    maps: Sequence[str] | None = None,
-    mapped: Sequence[str] = ("16", "256"),
-) -> StudySpec:
-    epochs = int(recipe["epochs"])
-    times = sorted({max(1, round(epochs * share)) for share in np.geomspace(1 / 8, 1, stops)})
-    teachers: dict[str, Any] = {}
-    for size, model in models.items():
-        for stop in times:
-            keep = f"epoch={stop}"
-            for objective in objectives:
-                teachers[f"{objective}-{size}-{stop}"] = {"model": model, "objective": objective, "keep": keep}
-            for change, overrides in REGULARISED.items():
-                teachers[f"{change}-{size}-{stop}"] = {"model": model, "keep": keep, "recipe": overrides}
-    for size in mapped:
-        for stop in (times[len(times) // 2 - 1], times[-1]):
-            for objective in ("cross_entropy", "brier"):
-                for short in MAPS if maps is None else maps:
-                    arm = teachers[f"{objective}-{size}-{stop}"]
-                    teachers[f"{objective}-{size}-{stop}-{short}"] = {**arm, "map": MAPS[short]}
-    students = {f"T{t:g}": {"model": student, "method": {"kd": {"temperature": t}}} for t in TEMPERATURES}
-    return parse_study({
-        "name": f"predictors-{name}", "problem": problem, "recipe": recipe, "teachers": teachers, "students": students,
-        "seeds": seeds,
-    })  # fmt: skip
+from goodteacher_lab.predictors.study import VECTORS, image_study, vector_study
+from goodteacher_lab.sizes import size_of
 
 
 def predictors(job: Job) -> Finding:
@@ -128,11 +38,15 @@ def predictors(job: Job) -> Finding:
         job.need_pictures()
     cases: list[Cases] = []
     for name in chosen:
-        seeds = job.seeds or SEEDS[job.budget]
-        study = image_study(job) if name == "images" else vector_study(name, seeds, job.epochs or 16)
+        study = _pictures_study(job) if name == "images" else vector_study(name, size_of(job, "predictors, vectors"))
         job.say(f"{name}: {len(study.teachers)} teachers, {len(study.seed_list)} seeds")
         cases += cases_of(name, job.run(study, whole=False))
     return finding(cases)
+
+
+def _pictures_study(job: Job) -> StudySpec:
+    size = size_of(job, "predictors")
+    return image_study(reading.problem_of(job, size.per_class)[0], size)
 
 
 def finding(cases: Sequence[Cases]) -> Finding:
@@ -161,16 +75,12 @@ def finding(cases: Sequence[Cases]) -> Finding:
         "teachers": {f"{c.problem} {c.student}": len(c.scores) for c in cases},
         "seeds": {f"{c.problem} {c.student}": int(c.accuracy.shape[1]) for c in cases},
     }
+    claim = claim_of("predictors")
     return Finding(
         "predictors",
-        "A teacher's scores on held-out examples, known before any student is trained, tell which teacher's students will be "
-        "most accurate.",
+        claim.text,
         verdict,
-        (
-            "No paper has this study: teachers are objectives x regularisation x stopping x architectures x target maps.",
-            "Stopping times are of one training at a constant rate.",
-            "Test accuracy of students is averaged over seeds; teachers and students are paired by seed.",
-        ),
+        claim.departures,
         tuple(grids),
         {"points": _chart(cases)},
         data,
@@ -207,10 +117,6 @@ def _means(judged: dict[tuple[str, str], list[Judged]]) -> pd.DataFrame:
     return frame[everywhere].groupby("quantity").mean().sort_values("correlation", ascending=False)
 
 
-def _correlation(e: Estimate) -> str:
-    return f"{e.mean:+.2f} [{e.low:+.2f}, {e.high:+.2f}]"
-
-
 def _summary(
     cases: Sequence[Cases],
     judged: dict[tuple[str, str], list[Judged]],
@@ -221,12 +127,12 @@ def _summary(
     by = {key: {j.quantity: j for j in judged[key]} for key in keys}
     rows = []
     for quantity, mean in means.iterrows():
-        cells = [_correlation(by[key][str(quantity)].correlation) for key in keys]
+        cells = [correlation(by[key][str(quantity)].correlation) for key in keys]
         rows.append((str(quantity), f"{mean['correlation']:+.2f}", f"{100 * mean['regret']:.2f}", *cells))
     if combined:
         found = [combined[key] for key in keys]
         means_of = [float(np.mean([getattr(j, name).mean for j in found])) for name in ("correlation", "regret")]
-        cells = [_correlation(j.correlation) for j in found]
+        cells = [correlation(j.correlation) for j in found]
         rows.append(
             ("combination, fitted on the other problems", f"{means_of[0]:+.2f}", f"{100 * means_of[1]:.2f}", *cells)
         )
@@ -239,36 +145,37 @@ def _summary(
     )
 
 
+def _setting(cases: Cases) -> str:
+    return f"{cases.problem}, {cases.student}"
+
+
 def _policies(cases: Sequence[Cases], judged: dict[tuple[str, str], list[Judged]]) -> Grid:
-    rows = []
-    for c in cases:
+    picks = {
+        "calibrated Brier's pick": "calibrated_brier", "calibrated NLL's": "calibrated_nll", "Brier's": "brier",
+        "NLL's": "nll", "most accurate": "accuracy",
+    }  # fmt: skip
+
+    def regret(c: Cases, quantity: str) -> Estimate:
+        return next(j.regret for j in judged[c.problem, c.student] if j.quantity == quantity)
+
+    def last_plain(c: Cases) -> list[str]:
         last = max(int(name.rsplit("-", 1)[1]) for name in c.scores.index if name.count("-") == 2)
-        plain = [name for name in c.scores.index if name.startswith("cross_entropy-") and name.endswith(f"-{last}")]
-        by = {j.quantity: j for j in judged[c.problem, c.student]}
-        names = ("calibrated_brier", "calibrated_nll", "brier", "nll", "accuracy")
-        cells = [percent(by[name].regret) for name in names]
-        mean = policy_regret(c, list(c.scores.index))
-        setting = (f"{c.problem}, {c.student}", str(len(c.scores)), str(c.accuracy.shape[1]))
-        others = (policy_regret(c, plain), mean, hindsight_regret(c))
-        top = f"{100 * c.accuracy.mean(axis=1).max():.2f}"
-        rows.append((*setting, top, *cells, *(percent(e) for e in others)))
-    return Grid(
+        return [name for name in c.scores.index if name.startswith("cross_entropy-") and name.endswith(f"-{last}")]
+
+    columns: dict[str, Callable[[Cases], str]] = {
+        "setting": _setting,
+        "teachers": lambda c: str(len(c.scores)),
+        "seeds": lambda c: str(c.accuracy.shape[1]),
+        "best %": lambda c: f"{100 * c.accuracy.mean(axis=1).max():.2f}",
+        **each(picks, lambda c, q: percent(regret(c, q))),
+        "cross-entropy, last epoch": lambda c: percent(policy_regret(c, last_plain(c))),
+        "any teacher": lambda c: percent(policy_regret(c, list(c.scores.index))),
+        "hindsight on other seeds": lambda c: percent(hindsight_regret(c)),
+    }
+    return grid(
         "Regret of picks: student accuracy lost against the best teacher in hindsight, in points",
-        (
-            "setting",
-            "teachers",
-            "seeds",
-            "best %",
-            "calibrated Brier's pick",
-            "calibrated NLL's",
-            "Brier's",
-            "NLL's",
-            "most accurate",
-            "cross-entropy, last epoch",
-            "any teacher",
-            "hindsight on other seeds",
-        ),
-        tuple(rows),
+        cases,
+        columns,
         "± is half a 95% t interval over seeds. Cross-entropy's is the mean over its architectures; 'hindsight on other seeds' "
         "is what the best arm of the other seeds loses on the seed left out: luck that no predictor can know.",
     )
@@ -284,7 +191,7 @@ def _claim(cases: Sequence[Cases]) -> Grid:
             at = c.scores.index.get_loc
             # Networks of one seed share data, batches and the student's first weights: seeds are what is counted.
             gains = np.mean([c.accuracy[at(a)] - c.accuracy[at(b)] for a, b in pairs], axis=0).tolist()
-            found.append((f"{c.problem}, {c.student}", str(stop), len(pairs), gains))
+            found.append((_setting(c), str(stop), len(pairs), gains))
     corrected = holm([t_test_p(gains) for *_, gains in found])
     rows = []
     for (setting, epochs, networks, gains), p in zip(found, corrected, strict=True):
@@ -301,13 +208,15 @@ def _claim(cases: Sequence[Cases]) -> Grid:
 
 
 def _detail(cases: Cases, judged: Sequence[Judged]) -> Grid:
-    rows = [(j.quantity, _correlation(j.correlation), percent(j.regret), j.pick, str(j.teachers)) for j in judged]
+    columns: dict[str, Callable[[Judged], str]] = {
+        "quantity": lambda j: j.quantity,
+        "correlation": lambda j: correlation(j.correlation),
+        "regret, points": lambda j: percent(j.regret),
+        "its pick": lambda j: j.pick,
+        "teachers": lambda j: str(j.teachers),
+    }
     n = f"{len(cases.scores)} teachers, {cases.accuracy.shape[1]} seeds"
-    return Grid(
-        f"{cases.problem}, student {cases.student}: every quantity ({n})",
-        ("quantity", "correlation", "regret, points", "its pick", "teachers"),
-        tuple(rows),
-    )
+    return grid(f"{cases.problem}, student {cases.student}: every quantity ({n})", judged, columns)
 
 
 def _chart(cases: Sequence[Cases]) -> str:
@@ -317,8 +226,7 @@ def _chart(cases: Sequence[Cases]) -> str:
             c.scores.index, c.scores["calibrated_brier"], c.accuracy.mean(axis=1), strict=True
         ):
             kind = arm.split("-")[0] if arm.count("-") == 2 else "with a map"
-            setting = f"{c.problem}, {c.student}"
-            rows.append({"setting": setting, "teacher": arm, "kind": kind, "score": -score, "accuracy": accuracy})
+            rows.append({"setting": _setting(c), "teacher": arm, "kind": kind, "score": -score, "accuracy": accuracy})
     x, y = free("score", "calibrated Brier of the teacher"), free("accuracy", "student accuracy")
     tooltip = ["teacher", "score", "accuracy"]
     dots = points(x, y, look={"opacity": 0.7}, color=channel("kind:N", "teacher"), tooltip=tooltip)

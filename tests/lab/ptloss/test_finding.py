@@ -7,8 +7,10 @@ import json
 import pytest
 
 from goodteacher_lab.job import Job
-from goodteacher_lab.ptloss import ptloss
-from goodteacher_lab.ptloss.ptloss import BRIER, MAPS, ROWS, TOY, TRUTH, in_sample, map_study, search_seconds
+from goodteacher_lab.ptloss import finding as ptloss
+from goodteacher_lab.ptloss.finding import in_sample, search_seconds
+from goodteacher_lab.ptloss.study import BRIER, MAPS, TRUTH, arm_of, map_study
+from goodteacher_lab.sizes import SIZES, size_of
 
 
 @pytest.fixture(scope="module")
@@ -19,19 +21,18 @@ def tiny(tmp_path_factory):
     job = Job(epochs=2, seeds=2, out=tmp_path_factory.mktemp("toy"), quiet=True)
     problem = gaussian_problem(train=200, validation=100, test=300)
     words = {"name": "gaussian", "train": 200, "validation": 100, "test": 300}
-    study = map_study("toy", TOY["minutes"], words, knows_truth=True, job=job)
+    study = map_study("toy", size_of(job, "ptloss/toy"), words, knows_truth=True)
     return ptloss._compared("ptloss/toy", study, problem, job, ("said",)), job.run(study, problem)
 
 
 def test_all_maps_are_put_on_one_training():
-    study = map_study("x", TOY["paper"], {"name": "gaussian"}, knows_truth=False, job=Job())
+    study = map_study("x", SIZES["ptloss/toy"]["paper"], {"name": "gaussian"}, knows_truth=False)
     assert len(study.teachers) == len(MAPS) + 1 and study.seed_list == tuple(range(10))
     objectives = [arm.objective for arm in study.teachers.values()]
     assert objectives == ["cross_entropy"] * len(MAPS) + ["brier"]
     assert study.recipe.lr == 5e-4 and study.recipe.epochs == 100 and study.recipe.batch_size == 32
     searches = [(m["pt_proxy"]["search"], "per_class" in m["pt_proxy"]) for m in MAPS.values() if isinstance(m, dict)]
     assert sorted(searches) == [("gradient", False), ("gradient", True), ("random", False), ("random", True)]
-    assert set(ROWS) == {"ptloss/toy", "ptloss/images"}
 
 
 @pytest.mark.slow
@@ -69,7 +70,7 @@ def test_the_distance_on_training_inputs_is_that_of_the_mapped_answers(tiny):
     logits = answers.map(answers.runs[0].extra("train")["logits"]).double()
     expected = (logits.softmax(dim=1) - results.targets["train.truth"].double()).square().sum(dim=1).mean()
     assert in_sample(results, "temperature")[1] == pytest.approx(float(expected))
-    assert in_sample(results, ptloss._arm(TRUTH)) == {}
+    assert in_sample(results, arm_of(TRUTH)) == {}
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,40 +10,20 @@ import numpy as np
 import pandas as pd
 
 from goodteacher.base.errors import ConfigError
-from goodteacher.base.stats import Estimate, rank_correlation, resamples, spearman
+from goodteacher.base.stats import Estimate, spearman
 from goodteacher.diagnose.results import Results
 from goodteacher.report.charts import chart, free, points, spec
-from goodteacher.report.tables import Grid, percent
-from goodteacher.study.spec import StudySpec, parse_study
+from goodteacher.report.tables import Grid, correlation, each, grid, percent
 from goodteacher_lab import reading
+from goodteacher_lab.claims import claim_of
 from goodteacher_lab.humans import networks
-from goodteacher_lab.job import Budget, Finding, Job, Reproduction
+from goodteacher_lab.humans.study import people_study
+from goodteacher_lab.job import Finding, Job
+from goodteacher_lab.judging import correlation_difference
+from goodteacher_lab.sizes import size_of
 
 PARTS = ("published", "teachers")
-OBJECTIVES = ("cross_entropy", "brier", "label_smoothing", "soteacher")
-MAPS: dict[str, Any] = {"raw": None, "calibrated": "temperature", "T4": {"temperature": {"value": 4.0}}}
 NEARNESS = {"mse": "MSE to people", "kl": "KL to people", "brier": "Brier to labels", "nll": "NLL to labels"}
-
-
-@dataclass(frozen=True)
-class Size:
-    """What a budget buys: models, epochs, checkpoints that teach, seeds, and training pictures a class."""
-
-    teacher: str
-    student: str
-    epochs: int
-    points: int
-    seeds: int
-    per_class: int | None = None
-
-
-SIZES: dict[Budget, Size] = {
-    "minutes": Size("resnet8", "resnet8", 6, 3, 2, 100),
-    "hours": Size("resnet14", "resnet8", 40, 5, 3, 700),
-    "paper": Size("resnet56", "resnet20", 240, 8, 5),
-}
-# The student learns from the mapped answers as they are, without the label.
-TAUGHT: dict[str, Any] = {"kd": {"alpha": 1.0, "gamma": 0.0, "temperature": 1.0}}
 
 
 @dataclass(frozen=True)
@@ -57,26 +37,8 @@ class Part:
     data: Mapping[str, Any]
 
 
-def people_study(size: Size, words: Mapping[str, Any], job: Job) -> StudySpec:
-    """Return the study: objectives, each stopped at several epochs, each under every map, all teaching one student."""
-    epochs = job.epochs or size.epochs
-    arms = {
-        f"{objective}-{title}": {
-            "model": size.teacher, "objective": objective, "map": spec, "checkpoints": max(1, epochs // size.points)
-        }
-        for objective in OBJECTIVES
-        for title, spec in MAPS.items()
-    }  # fmt: skip
-    # At a constant rate a stopped teacher is one of a shorter training, not one cut at a high rate.
-    recipe = {"epochs": epochs, "batch_size": 64, "lr": 0.05, "schedule": "constant", "evaluate_every": epochs}
-    return parse_study({
-        "name": "humans", "problem": dict(words), "recipe": recipe, "teachers": arms,
-        "students": {"taught": {"model": size.student, "method": TAUGHT}}, "seeds": job.seeds or size.seeds,
-    })  # fmt: skip
-
-
 def arm_table(results: Results, epochs: int) -> pd.DataFrame:
-    """Return a row a teacher arm and seed: factors, scores on labels, distances to people on test, student accuracy."""
+    """Return one row per teacher arm and seed: factors, scores on labels, distances to people on test, student accuracy."""
     rows = []
     for name in results.study.teachers:
         head, _, epoch = name.partition("_epoch")
@@ -123,58 +85,52 @@ def advantage(frame: pd.DataFrame, a: str, b: str) -> Estimate:
     """
     means = frame[["arm", a, b, "student"]].groupby("arm", sort=False).mean()
     near, other, student = (np.asarray(v) for v in (-means[a], -means[b], means["student"].round(12)))
+    return correlation_difference(other, near, student, groups=trainings_of(frame))
 
-    def gain(rows: np.ndarray) -> float:
-        return float(rank_correlation(near[rows], student[rows]) - rank_correlation(other[rows], student[rows]))
 
-    nan = float("nan")
-    if len(means) < 4:
-        return Estimate(nan, nan, nan, len(means))
-    drawn = [gain(rows) for rows in resamples(len(means), trainings_of(frame))]
-    low, high = np.nanquantile(drawn, [0.025, 0.975]) if drawn else (nan, nan)
-    return Estimate(gain(np.arange(len(means))), float(low), float(high), len(means))
+# What varies, its level, and means of the level by quantity and seed.
+Level = tuple[str, str, dict[str, dict[int, float]]]
 
 
 def factor_grid(frame: pd.DataFrame) -> Grid:
     """Return each objective, stopping epoch and map, averaged over the other two."""
     shown = [q for q in NEARNESS if q in frame]
-    rows = []
+    levels: list[Level] = []
     for factor in ("objective", "epoch", "map"):
         for level, part in frame.groupby(factor, sort=False):
             means = part.groupby("seed")[[*shown, "student"]].mean()
-            by_seed = {q: {int(seed): float(v) for seed, v in enumerate(means[q])} for q in means}
-            cells = [reading.decimal(by_seed[q], 4) for q in shown]
-            rows.append((factor, str(level), *cells, percent(reading.spread(by_seed["student"])), str(len(means))))
-    columns = ("what varies", "level", *(NEARNESS[q] for q in shown), "student accuracy %", "n")
+            levels.append((factor, str(level), {str(q): dict(enumerate(map(float, means[q]))) for q in means}))
+    columns: dict[str, Callable[[Level], str]] = {
+        "what varies": lambda row: row[0],
+        "level": lambda row: row[1],
+        **each({NEARNESS[q]: q for q in shown}, lambda row, q: reading.decimal(row[2][q], 4)),
+        "student accuracy %": lambda row: percent(reading.spread(row[2]["student"])),
+        "n": lambda row: str(len(row[2]["student"])),
+    }
     note = (
         "Means over all teachers of that level, on test; ± half a 95% t interval over seeds. MSE without the votes' own scatter. "
         "raw: as trained; calibrated: at the temperature of least Brier score on validation; T4: at T = 4."
     )
-    return Grid("Which objective, stopping time and map come nearest to people", columns, tuple(rows), note)
+    return grid("Which objective, stopping time and map come nearest to people", levels, columns, note)
 
 
 def nearest_grid(frame: pd.DataFrame, most: int = 10) -> Grid:
     """Return the teacher arms nearest to people, with their places by labels."""
     means = frame.drop(columns=["objective", "map"]).groupby("arm", sort=False).mean()
     means["place"] = means["brier"].rank()
-    rows = [
-        (
-            str(arm),
-            f"{m['mse']:.4f}",
-            f"{m['kl']:.4f}",
-            f"{m['brier']:.4f}",
-            f"{m['place']:.0f}",
-            f"{100 * m['student']:.2f}",
-        )
-        for arm, m in means.sort_values("mse").head(most).iterrows()
-    ]
+    headings = {"MSE to people": "mse", "KL to people": "kl", "Brier to labels": "brier"}
+    columns: dict[str, Callable[[tuple[Any, pd.Series]], str]] = {
+        "teacher": lambda row: str(row[0]),
+        **each(headings, lambda row, q: f"{row[1][q]:.4f}"),
+        "place by Brier": lambda row: f"{row[1]['place']:.0f}",
+        "student accuracy %": lambda row: f"{100 * row[1]['student']:.2f}",
+    }
     title = f"The teachers nearest to people, of {len(means)} (n = {frame['seed'].nunique()} seeds)"
-    columns = ("teacher", "MSE to people", "KL to people", "Brier to labels", "place by Brier", "student accuracy %")
-    return Grid(title, columns, tuple(rows), "Means over seeds, on test.")
+    return grid(title, means.sort_values("mse").head(most).iterrows(), columns, "Means over seeds, on test.")
 
 
 def teacher_chart(frame: pd.DataFrame) -> str:
-    """Return student accuracy against the teacher's squared distance to people, a point an arm."""
+    """Return student accuracy against the teacher's squared distance to people, one point per arm."""
     means = frame.groupby(["arm", "objective", "map", "epoch"], sort=False)[["mse", "student"]].mean().reset_index()
     means["student"] *= 100
     x, y = free("mse", "squared distance of the teacher to people"), free("student", "student accuracy %")
@@ -190,32 +146,24 @@ def teacher_part(job: Job) -> Part:
     """
     if job.images is None:
         raise ConfigError("--images", rule="must say where pictures with votes are", received="nothing")
-    size = SIZES[job.budget]
+    size = size_of(job, "humans")
     words, problem = reading.problem_of(job, size.per_class)
     votes = problem.test.votes
     if votes is None or float(votes.sum(dim=1).min()) < 2:
         raise ConfigError("--images", rule="must have two votes or more for each test picture", received=job.images)
-    study = people_study(size, words, job)
+    study = people_study(size, words)
     job.say(f"humans: {len(study.known_arms)} teachers, {len(study.seed_list)} seeds")
     frame = arm_table(job.run(study, problem), study.recipe.epochs)
     found = predicts(frame)
     gain = {q: advantage(frame, *q) for q in (("mse", "brier"), ("kl", "nll"))}
-    rows = [(title, networks.correlation_text(e), str(e.n)) for title, e in found.items()]
-    rows += [
-        (f"{NEARNESS[a]} less {NEARNESS[b]}, test", networks.correlation_text(e), str(e.n))
-        for (a, b), e in gain.items()
-    ]
+    rows = {**found, **{f"{NEARNESS[a]} less {NEARNESS[b]}, test": e for (a, b), e in gain.items()}}
     note = (
         "Spearman's correlation with student accuracy on test over teacher arms [95% bootstrap interval over trainings]; "
         "positive: the nearer, the better the student. On test, labels share their pictures with the students' accuracy; "
         "validation shares none, and may have few votes a picture. The last rows: differences of two correlations."
     )
-    judge = Grid(
-        "Does nearness to people predict students better than nearness to labels?",
-        ("nearness", "Spearman", "n arms"),
-        tuple(rows),
-        note,
-    )
+    title = "Does nearness to people predict students better than nearness to labels?"
+    judge = networks.correlation_grid(title, rows, ("nearness", "n arms"), note)
     data = {
         "arms": frame.to_dict(orient="list"),
         "predicts": {title: [e.mean, e.low, e.high] for title, e in found.items()},
@@ -249,9 +197,9 @@ def _teacher_verdict(
         f"squared distance to people: {means['mse'].idxmin()}; least Brier score on labels: {means['brier'].idxmin()}; on "
         f"average over the rest least distance: {best['objective']}, stopping at epoch {best['epoch']}, and the map "
         f"{best['map']} (means with their intervals in the table; no pair of them is tested). Brier on labels orders the arms as "
-        f"squared distance to people does: {networks.correlation_text(agree)}. Student accuracy follows squared distance to "
-        f"people with {networks.correlation_text(found['MSE to people, test'])} and Brier on labels with "
-        f"{networks.correlation_text(by_labels)}: a difference of {networks.correlation_text(by_people)} ({told})."
+        f"squared distance to people does: {correlation(agree)}. Student accuracy follows squared distance to "
+        f"people with {correlation(found['MSE to people, test'])} and Brier on labels with "
+        f"{correlation(by_labels)}: a difference of {correlation(by_people)} ({told})."
     )
 
 
@@ -264,8 +212,8 @@ def network_part(job: Job) -> Part:
     )
     verdict = (
         f"{len(rows)} published networks, {pictures} pictures: held-out Brier orders them as their squared distance to people "
-        f"does with Spearman {networks.correlation_text(brier)}, error with {networks.correlation_text(error)}; NLL follows "
-        f"KL to people with {networks.correlation_text(nll)}."
+        f"does with Spearman {correlation(brier)}, error with {correlation(error)}; NLL follows "
+        f"KL to people with {correlation(nll)}."
     )
     data = {
         "networks": rows,
@@ -304,21 +252,10 @@ def humans(job: Job) -> Finding:
         )
     return Finding(
         "humans",
-        "A network's score on held-out labels orders networks as their distance to the label distributions of people does, and "
-        "teachers nearer to people make better students.",
+        claim_of("humans").text,
         " ".join(part.verdict for part in parts),
         (*left_out, *(line for part in parts for line in part.said)),
         tuple(grid for part in parts for grid in part.grids),
         {name: chart for part in parts for name, chart in part.charts.items()},
         {key: value for part in parts for key, value in part.data.items()},
     )
-
-
-ROWS: dict[str, Reproduction] = {
-    "humans": Reproduction(
-        humans,
-        "Peterson et al. (2019), CIFAR-10H; Dong, Liu & Shang (2024) and Hamidi et al. (2024) for what it is held against",
-        {"minutes": "1 minute, 10 with --images", "hours": "8 hours", "paper": "weeks; a GPU"},
-        {"part": PARTS},
-    ),
-}

@@ -9,19 +9,12 @@ import pytest
 
 from goodteacher.base.errors import ConfigError
 from goodteacher_lab.job import Job
-from goodteacher_lab.soteacher.soteacher import (
-    ABLATION,
-    DIGITS,
-    PICTURES,
-    PUBLISHED,
-    ROWS,
-    epochs_of,
-    figure1,
-    figure_study,
-    size_of,
-    table,
-    table_study,
-)
+from goodteacher_lab.sizes import SIZES, size_of
+from goodteacher_lab.soteacher.finding import PUBLISHED, figure1, table
+from goodteacher_lab.soteacher.study import ABLATION, epochs_of, figure_study, table_study
+from goodteacher_lab.table import REPRODUCTIONS
+
+PICTURES, DIGITS = SIZES["soteacher"], "soteacher, digits"
 
 
 def test_the_paper_stores_a_checkpoint_every_ten_epochs():
@@ -54,13 +47,13 @@ def test_published_students_gain_while_the_teacher_loses():
     row = PUBLISHED["wrn_40_2-wrn_40_1"]
     standard, own = row["standard"], row["soteacher"]
     assert own[0] - standard[0] == pytest.approx(0.62) and own[1] < standard[1]
-    assert ROWS["soteacher/table"].choices["pair"] == tuple(PUBLISHED)
+    assert REPRODUCTIONS["soteacher/table"].choices["pair"] == tuple(PUBLISHED)
 
 
 def test_a_job_decides_epochs_and_seeds_and_large_budgets_need_pictures():
-    assert size_of(Job(epochs=3, seeds=2)).epochs == 3 and size_of(Job()).seeds == DIGITS.seeds
+    assert size_of(Job(epochs=3, seeds=2), DIGITS).epochs == 3 and size_of(Job(), DIGITS).seeds == 4
     with pytest.raises(ConfigError, match="--images: must say where pictures are"):
-        size_of(Job(budget="paper"))
+        size_of(Job(budget="paper"), DIGITS)
     with pytest.raises(ConfigError, match="--images"):
         table(Job(choices={"pair": ("wrn_40_2-wrn_40_1",)}))
 

@@ -9,12 +9,14 @@ import pytest
 
 from goodteacher.base.errors import ConfigError
 from goodteacher_lab.job import Job
-from goodteacher_lab.predictors import predictors as recipe
-from goodteacher_lab.predictors.predictors import MAPS, VECTORS, predictors, vector_study
+from goodteacher_lab.predictors import study as candidates
+from goodteacher_lab.predictors.finding import predictors
+from goodteacher_lab.predictors.study import MAPS, VECTORS, vector_study
+from goodteacher_lab.sizes import SIZES
 
 
 def test_objectives_stopping_regularisation_architectures_and_maps_all_vary():
-    study = vector_study("digits", 2)
+    study = vector_study("digits", SIZES["predictors, vectors"]["minutes"])
     kinds = {name.split("-")[0] for name in study.teachers}
     assert {"cross_entropy", "brier", "soteacher", "tolerant", "mixup", "decay", "ema"} <= kinds
     assert len({str(arm.model) for arm in study.teachers.values()}) == 3
@@ -25,9 +27,9 @@ def test_objectives_stopping_regularisation_architectures_and_maps_all_vary():
 def test_a_tiny_job_judges_every_quantity_on_two_problems(tmp_path, monkeypatch):
     small = {"name": "gaussian", "classes": 3, "train": 200, "validation": 200, "test": 300}
     monkeypatch.setitem(VECTORS, "gaussian3", (small, 0.02))
-    monkeypatch.setattr(recipe, "OBJECTIVES", ("cross_entropy", "brier"))
-    monkeypatch.setattr(recipe, "REGULARISED", {"mixup": {"mixup": 0.2}})
-    monkeypatch.setattr(recipe, "MAPS", {"flat": {"temperature": {"value": 3.0}}})
+    monkeypatch.setattr(candidates, "OBJECTIVES", ("cross_entropy", "brier"))
+    monkeypatch.setattr(candidates, "REGULARISED", {"mixup": {"mixup": 0.2}})
+    monkeypatch.setattr(candidates, "MAPS", {"flat": {"temperature": {"value": 3.0}}})
     chosen = {"problem": ("digits", "gaussian3")}
     found = predictors(Job(epochs=1, seeds=2, choices=chosen, out=tmp_path, quiet=True))
     rows = [r for r in found.data["judged"] if r["problem"] == "digits" and r["student"] == "T1"]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from goodteacher.base.stats import Estimate, spearman
 from goodteacher.data.gaussian import gaussian_problem
@@ -16,82 +14,13 @@ from goodteacher.diagnose.results import Results
 from goodteacher.maps.table import parse_map
 from goodteacher.report.charts import channel, chart, free, points, spec
 from goodteacher.report.conclusion import ALPHA
-from goodteacher.report.tables import Grid, ends, percent
-from goodteacher.study.spec import StudySpec, parse_study
+from goodteacher.report.tables import Grid, each, ends, grid, percent
+from goodteacher.study.spec import StudySpec
 from goodteacher_lab import reading
-from goodteacher_lab.job import Budget, Finding, Job, Reproduction
-
-# The series of the paper has five perturbed coefficients in its main experiments; its search is random.
-ORDER = 5
-MAPS: dict[str, Any] = {
-    "plain KL": None,
-    "temperature": "temperature",
-    "vector temperature": "vector_temperature",
-    "proxy, random": {"pt_proxy": {"order": ORDER, "search": "random"}},
-    "proxy, random, a class": {"pt_proxy": {"order": ORDER, "search": "random", "per_class": True}},
-    "proxy, gradient": {"pt_proxy": {"order": ORDER, "search": "gradient"}},
-    "proxy, gradient, a class": {"pt_proxy": {"order": ORDER, "search": "gradient", "per_class": True}},
-}
-BRIER, TRUTH = "Brier teacher", "the truth itself"
-# A divergence of the targets as they are, without the label: nothing but the targets differs between students.
-TAUGHT: dict[str, Any] = {"kd": {"alpha": 1.0, "gamma": 0.0, "temperature": 1.0}}
-
-
-@dataclass(frozen=True)
-class Size:
-    """What a budget buys: models, the recipe of both, seeds, and training examples (a class, where they are pictures)."""
-
-    teacher: Any
-    student: Any
-    recipe: Mapping[str, Any]
-    seeds: int
-    examples: int | None = None
-    test: int = 0
-
-
-def _wide(width: int) -> dict[str, Any]:
-    return {"mlp": {"widths": [width, width]}}
-
-
-def _recipe(epochs: int, lr: float, **other: Any) -> dict[str, Any]:
-    plain = {"batch_size": 32, "schedule": "constant", "weight_decay": 0.0, "evaluate_every": epochs}
-    return {"epochs": epochs, "lr": lr, **plain, **other}
-
-
-# Ren et al. (2022), at `paper`: 5,000 of 100,000 examples, MLP 30-128-128-3, SGD 5e-4 constant, batch 32, 100 epochs.
-TOY: dict[Budget, Size] = {
-    "minutes": Size(_wide(128), _wide(128), _recipe(40, 5e-3), 5, 1000, 20000),
-    "hours": Size(_wide(128), _wide(128), _recipe(100, 5e-3), 10, 1000, 90000),
-    "paper": Size(_wide(128), _wide(128), _recipe(100, 5e-4), 10, 5000, 90000),
-}
-PICTURE = {"batch_size": 64, "schedule": "cosine", "weight_decay": 5e-4}
-PICTURES: dict[Budget, Size] = {
-    "minutes": Size("resnet14", "resnet8", _recipe(6, 0.05, **PICTURE), 2, 100),
-    "hours": Size("resnet20", "resnet8", _recipe(60, 0.05, **PICTURE), 3, 1000),
-    "paper": Size("resnet56", "resnet20", _recipe(240, 0.05, **PICTURE), 5),
-}
-DIGITS = Size(_wide(128), _wide(128), _recipe(30, 0.05), 5)
-
-
-def map_study(name: str, size: Size, words: Mapping[str, Any], *, knows_truth: bool, job: Job) -> StudySpec:
-    """Return the study: one network with every map, a Brier teacher, and where it is known the truth."""
-    teachers: dict[str, Any] = {_arm(title): {"model": size.teacher, "map": spec} for title, spec in MAPS.items()}
-    teachers[_arm(BRIER)] = {"model": size.teacher, "objective": "brier"}
-    if knows_truth:
-        teachers[_arm(TRUTH)] = {"table": "truth"}
-    recipe = {**size.recipe, **({"epochs": job.epochs, "evaluate_every": job.epochs} if job.epochs else {})}
-    students = {
-        "alone": {"model": size.student, "method": "none"},
-        "taught": {"model": size.student, "method": TAUGHT},
-    }
-    return parse_study({
-        "name": f"ptloss-{name}", "problem": dict(words), "recipe": recipe, "teachers": teachers, "students": students,
-        "seeds": job.seeds or size.seeds,
-    })  # fmt: skip
-
-
-def _arm(title: str) -> str:
-    return title.replace(",", "").replace(" ", "-")
+from goodteacher_lab.claims import claim_of
+from goodteacher_lab.job import Finding, Job
+from goodteacher_lab.ptloss.study import BRIER, MAPS, TRUTH, arm_of, map_study
+from goodteacher_lab.sizes import size_of
 
 
 def search_seconds(results: Results, title: str) -> dict[int, float]:
@@ -99,7 +28,7 @@ def search_seconds(results: Results, title: str) -> dict[int, float]:
     seconds = {}
     labels = results.targets["validation.labels"]
     for (arm, seed), answers in results.answers.items():
-        if arm == _arm(title):
+        if arm == arm_of(title):
             logits = answers.plain("validation")
             start = time.perf_counter()
             parse_map(MAPS[title]).fit(logits, labels)
@@ -128,10 +57,10 @@ def in_sample(results: Results, arm: str) -> dict[int, float]:
 
 def toy(job: Job) -> Finding:
     """Run the comparison where the true label distribution is known."""
-    size = TOY[job.budget]
+    size = size_of(job, "ptloss/toy")
     words = {"name": "gaussian", "train": size.examples, "validation": size.examples, "test": size.test}
     problem = gaussian_problem(train=size.examples or 0, validation=size.examples or 0, test=size.test)
-    study = map_study("toy", size, words, knows_truth=True, job=job)
+    study = map_study("toy", size, words, knows_truth=True)
     said = (
         f"Data: {problem.describe()}; Ren et al. (2022) have 5,000 training examples and a rate of 5e-4 for 100 epochs, this run "
         f"{len(problem.train)}, {size.recipe['lr']:g} and {study.recipe.epochs}.",
@@ -141,9 +70,9 @@ def toy(job: Job) -> Finding:
 
 def images(job: Job) -> Finding:
     """Run the comparison on pictures, or on digits with noisy labels."""
-    size = DIGITS if job.images is None else PICTURES[job.budget]
-    words, problem = reading.problem_of(job, size.examples)
-    study = map_study("images", size, words, knows_truth=problem.train.truth is not None, job=job)
+    size = size_of(job, "ptloss/images" if job.images is not None else "ptloss/images, digits")
+    words, problem = reading.problem_of(job, size.per_class)
+    study = map_study("images", size, words, knows_truth=problem.train.truth is not None)
     said = (
         "The paper's experiments are on text; its networks and data are not used.",
         f"{reading.model_name(size.teacher)} -> {reading.model_name(size.student)}, {study.recipe.epochs} epochs.",
@@ -156,9 +85,11 @@ def _compared(name: str, study: StudySpec, problem: Problem, job: Job, said: tup
     job.say(f"{name}: {len(study.teachers)} teachers, {len(study.seed_list)} seeds")
     results = job.run(study, problem)
     titles = [*MAPS, BRIER]
-    known = "mse" in reading.held_out(results, _arm(titles[0]))
+    known = "mse" in reading.held_out(results, arm_of(titles[0]))
     rows = {title: _measured(results, title) for title in titles}
-    taught = {t: reading.values(results, "taught", _arm(t)) for t in (*titles, *([TRUTH] if _has_truth(study) else []))}
+    taught = {
+        t: reading.values(results, "taught", arm_of(t)) for t in (*titles, *([TRUTH] if _has_truth(study) else []))
+    }
     alone = reading.values(results, "alone", None)
     found = reading.differences([(f"{t} - plain KL", taught[t], taught["plain KL"]) for t in taught if t != "plain KL"])
     score = "mse" if known else "brier"
@@ -175,16 +106,13 @@ def _compared(name: str, study: StudySpec, problem: Problem, job: Job, said: tup
         "students": {t: list(v.values()) for t, v in taught.items()} | {"alone": list(alone.values())},
         "correlation": {"of": score, "mean": near.mean, "low": near.low, "high": near.high, "n": near.n},
     }
+    claim = claim_of("ptloss/toy")
     return Finding(
         name,
-        "A proxy teacher, whose coefficients are searched on held-out labels, is nearer to the true label distribution than the "
-        "teacher, and its students are more accurate.",
+        claim.text,
         _verdict(nearer, found, unit),
         (
-            "No code and no table of the paper can be had: nothing is compared with a published number, and none of its figures "
-            "is redrawn.",
-            "The random search draws 200 times uniformly from [-1, 1]; the paper's distribution and number are not known here.",
-            "Students learn from the proxy by plain divergence, which has the same optimum as the perturbed loss.",
+            *claim.departures,
             *said,
         ),
         (
@@ -199,12 +127,12 @@ def _compared(name: str, study: StudySpec, problem: Problem, job: Job, said: tup
 
 
 def _has_truth(study: StudySpec) -> bool:
-    return _arm(TRUTH) in study.teachers
+    return arm_of(TRUTH) in study.teachers
 
 
 def _measured(results: Results, title: str) -> dict[str, dict[int, float]]:
     """Return what a way makes of its teacher: distances after and before, the score on validation, and its cost."""
-    arm = _arm(title)
+    arm = arm_of(title)
     after, before = reading.held_out(results, arm), reading.held_out(results, arm, mapped=False)
     row = {f"{q} before": before[q] for q in ("mse", "kl", "brier") if q in before}
     row |= {q: after[q] for q in ("mse", "kl", "brier", "nll") if q in after}
@@ -216,21 +144,20 @@ def _measured(results: Results, title: str) -> dict[str, dict[int, float]]:
 
 
 def _distance_grid(rows: Mapping[str, Mapping[str, Mapping[int, float]]], known: bool) -> Grid:
-    quantities = ("mse before", "mse", "kl before", "kl", "train mse") if known else ("brier before", "brier", "nll")
-    shown = [q for q in quantities if any(q in row for row in rows.values())]
-    cells = []
-    for title, row in rows.items():
-        values = [reading.decimal(row[q], 4) if q in row else "-" for q in (*shown, "validation brier")]
-        n = len(row["validation brier"])
-        cells.append((title, *values, reading.decimal(row["seconds"], 2) if "seconds" in row else "-", str(n)))
     names = {"mse before": "MSE before", "mse": "MSE after", "kl before": "KL before", "kl": "KL after"}
-    names |= {
-        "train mse": "MSE after, training inputs",
-        "brier before": "Brier before",
-        "brier": "Brier after",
-        "nll": "NLL after",
+    names |= {"train mse": "MSE after, training inputs"}
+    if not known:
+        names = {"brier before": "Brier before", "brier": "Brier after", "nll": "NLL after"}
+    headings = {heading: q for q, heading in names.items() if any(q in row for row in rows.values())}
+    columns: dict[str, Callable[[tuple[str, Mapping[str, Mapping[int, float]]]], str]] = {
+        "way": lambda row: row[0],
+        **each(
+            {**headings, "validation Brier": "validation brier"},
+            lambda row, q: reading.decimal(row[1][q], 4) if q in row[1] else "-",
+        ),
+        "search, seconds": lambda row: reading.decimal(row[1]["seconds"], 2) if "seconds" in row[1] else "-",
+        "n": lambda row: str(len(row[1]["validation brier"])),
     }
-    columns = ("way", *(names[q] for q in shown), "validation Brier", "search, seconds", "n")
     note = (
         "On test, ± half a 95% t interval over seeds. MSE and KL (nats) are to the true label distribution, or to human votes "
         "with their own scatter taken off the MSE. Searches are fitted on validation, so its Brier score is no test of them. "
@@ -239,7 +166,7 @@ def _distance_grid(rows: Mapping[str, Mapping[str, Mapping[int, float]]], known:
     title = (
         "Distance to the true label distribution, before and after" if known else "Held-out scores, before and after"
     )
-    return Grid(title, columns, tuple(cells), note)
+    return grid(title, rows.items(), columns, note)
 
 
 def _student_grid(
@@ -274,7 +201,7 @@ def _verdict(nearer: list[reading.Difference], found: list[reading.Difference], 
 def _chart(
     rows: Mapping[str, Mapping[str, Mapping[int, float]]], taught: Mapping[str, Mapping[int, float]], score: str
 ) -> str:
-    """Return student accuracy against the distance of what they were taught, one point a way and seed."""
+    """Return student accuracy against the distance of what they were taught, one point per way and seed."""
     rows_drawn = [
         {"way": t, "distance": row[score][seed], "accuracy": 100 * taught[t][seed], "seed": seed}
         for t, row in rows.items()
@@ -284,17 +211,3 @@ def _chart(
     tooltip = ["way", "distance", "accuracy", "seed"]
     x, y = free("distance", title), free("accuracy", "student accuracy %")
     return spec(chart(rows_drawn, points(x, y, color=channel("way:N", sort=None), tooltip=tooltip), size=(420, 280)))
-
-
-ROWS: dict[str, Reproduction] = {
-    "ptloss/toy": Reproduction(
-        toy,
-        "Zhang et al. (2023): proxy teachers on Gaussians whose true label distribution is known",
-        {"minutes": "3 minutes", "hours": "20 minutes", "paper": "2 hours"},
-    ),
-    "ptloss/images": Reproduction(
-        images,
-        "Zhang et al. (2023): proxy teachers, on pictures in place of text",
-        {"minutes": "3 minutes, 20 with --images", "hours": "6 hours", "paper": "days; a GPU"},
-    ),
-}

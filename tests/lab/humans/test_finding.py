@@ -9,18 +9,11 @@ import pandas as pd
 import pytest
 
 from goodteacher.base.errors import ConfigError, DataError
-from goodteacher_lab.humans.humans import (
-    MAPS,
-    OBJECTIVES,
-    SIZES,
-    advantage,
-    factor_grid,
-    humans,
-    people_study,
-    predicts,
-)
+from goodteacher_lab.humans.finding import advantage, factor_grid, humans, predicts
 from goodteacher_lab.humans.networks import LOGITS, VOTED, agreement, judged, published_networks, read_arrays
+from goodteacher_lab.humans.study import MAPS, OBJECTIVES, people_study
 from goodteacher_lab.job import Job
+from goodteacher_lab.sizes import SIZES
 
 
 @pytest.fixture
@@ -81,8 +74,8 @@ def test_files_that_do_not_fit_are_refused(folder):
 
 
 def test_every_objective_stops_at_several_epochs_under_every_map():
-    study = people_study(SIZES["minutes"], {"name": "x"}, Job())
-    assert len(study.known_arms) == len(OBJECTIVES) * len(MAPS) * SIZES["minutes"].points
+    study = people_study(SIZES["humans"]["minutes"], {"name": "x"})
+    assert len(study.known_arms) == len(OBJECTIVES) * len(MAPS) * SIZES["humans"]["minutes"].points
     assert "brier-T4_epoch2" in study.known_arms and study.teachers["brier-T4"].map == {"temperature": {"value": 4.0}}
     assert study.students["taught"].method["kd"]["temperature"] == 1.0
 
