@@ -54,6 +54,9 @@ def test_what_careful_people_write(read):
     assert read(("\ufeff" + BASE).replace("\n", "\r\n")) == read(BASE) == read(BASE.encode("utf-16"))
     study = read(BASE + "recipe: {lr: 1e-3, nesterov: yes}\n")
     assert study.recipe.lr == 0.001 and study.recipe.nesterov is True
+    assert read(BASE.replace("digits", "{name: digits, noise: 1e-1, root: 1e3}")).problem == {
+        "name": "digits", "noise": 0.1, "root": "1e3",
+    }  # fmt: skip
     merged = "problem: digits\nteachers:\n  a: &a {model: mlp, keep: half}\n  b:\n    <<: *a\n    keep: last\n"
     assert read(merged).teachers["b"].keep == "last" and read(merged).teachers["a"].keep == "half"
 

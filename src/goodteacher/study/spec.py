@@ -20,6 +20,7 @@ Named = str | dict[str, dict[str, Any] | None]
 """A table key, a sum of keys (``crd + kd``), or a mapping from keys to their options."""
 
 _NAME = re.compile(r"[^\W_][\w.-]*")
+_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]{1,2}")
 MOST_BYTES = 240  # of a name, which names a folder; file systems take 255
 
 
@@ -166,7 +167,14 @@ class StudySpec(Strict):
             return {"name": value}
         if isinstance(value, Mapping) and "name" not in value:
             raise ValueError("must name a source, as in {name: digits}")
-        return value
+        if not isinstance(value, Mapping):
+            return value
+        # YAML reads 1e-3 as text; a source's options have no types here, so this is where it becomes the number it looks like.
+        text = ("name", "root", "path", "note")
+        return {
+            k: float(v) if k not in text and isinstance(v, str) and _EXPONENT.fullmatch(v) else v
+            for k, v in value.items()
+        }
 
     @model_validator(mode="after")
     def _consistent(self) -> StudySpec:
