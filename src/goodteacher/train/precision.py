@@ -55,7 +55,7 @@ def step_seconds(model: nn.Module, inputs: Tensor, precision: Precision, repeats
 
 
 def choose_precision(model: nn.Module, inputs: Tensor) -> tuple[Precision, dict[str, float]]:
-    """Return the faster precision for a network, and the seconds a step that say so.
+    """Return the faster precision for a network, and the seconds per step that say so.
 
     bf16 must win by a quarter: less is within the noise of a shared machine and no reason to compute with 8 bits, in which layers
     of one or two channels can diverge (`mobilenetv2_0.1` at its published rate does).
