@@ -62,9 +62,9 @@ def of_little_variation(inputs: Inputs, hardly: Tensor) -> tuple[str, ...]:
 def other_scales(train: Inputs, others: Mapping[str, Inputs]) -> tuple[str, ...]:
     """Return a note per split that cannot be a sample of what training is: scaled or shifted otherwise.
 
-    The rule: half of its rows lie more than 10 times as far from training's middle as 95% of the training rows do, in a
-    feature or in the sum over the features; or the same with the two exchanged, where the split has 20 rows. The middle is the
-    median. Of pictures, the mean and the deviation of each channel stand for the features.
+    The rule: half of its rows (all of them, where there are fewer than 20) lie more than 10 times as far from training's middle
+    as 95% of the training rows do, in a feature or in the sum over the features; or the same with the two exchanged, where the
+    split has 20 rows. The middle is the median. Of pictures, the mean and the deviation of each channel stand for the features.
 
     Args:
         train: inputs of the training split.
@@ -102,7 +102,8 @@ def _factors(ours: _Values, theirs: _Values) -> _Values:
     middle = np.median(ours, axis=0)
     near, away = (np.abs(rows - middle) for rows in (ours, theirs))
     near, away = (np.concatenate([d, d.sum(axis=1, keepdims=True)], axis=1) for d in (near, away))
-    wide, half = np.quantile(near, 0.95, axis=0), np.median(away, axis=0)
+    # Of a few rows of a skewed source, half may well lie far out.
+    wide, half = np.quantile(near, 0.95, axis=0), (np.median if len(theirs) >= _FEW else np.min)(away, axis=0)
     noise = 1e-6 * np.append(np.abs(middle), np.abs(middle).sum())  # what rounding to float32 may add
     half = np.where(half <= noise, 0, half)
     factors: _Values = np.where(half > 0, np.inf, 0.0)

@@ -105,6 +105,6 @@ def _shares(votes: Tensor, *, least: int) -> tuple[Probabilities, PerExample]:
     """Return the votes' shares and their number per example, checked."""
     count = votes.double().sum(dim=1)
     if float(count.min()) < least:
-        rule = f"must be at least {'two' if least > 1 else 'one'} an example"
+        rule = f"must be at least {'two' if least > 1 else 'one'} per example"
         raise ShapeError("votes", rule=rule, received=f"{count.min().item():g} for one of them")
     return votes.double() / count[:, None], count
