@@ -82,6 +82,7 @@ def test_saved_outputs_are_those_of_the_saved_model(problem, tmp_path):
         torch.testing.assert_close(predict(saved.model, problem, "test"), saved.outputs("test"))
 
 
+@pytest.mark.slow
 def test_engines_give_the_same_weights(problem, tmp_path):
     local = run_study(STUDY, problem, out=tmp_path / "a", quiet=True)
     run_study(STUDY, problem, out=tmp_path / "b", engine="processes", workers=2, quiet=True)
