@@ -130,6 +130,7 @@ class TappedModel:
         if self._compiled is not None and wanted == self._compiled[0]:
             logits, read = self._compiled[1](inputs)
             return _output(logits, read, self.taps.sites(wanted))
+        # Without taps the wrapper runs as it is, compiled or distributed.
         if not wanted:
             return Output(logits=_logits(self.model(inputs)))
         by_tap = self.taps.sites(wanted)

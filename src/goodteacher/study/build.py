@@ -106,6 +106,7 @@ def drafting(names: Iterable[str]) -> Iterator[None]:
         names: of what is built.
     """
     own = any(is_own(name) for name in names)
+    # What is not skipped (buffers of a memory, a user's own layers) still draws, and must not move the caller's numbers.
     with torch.random.fork_rng(devices=[]), contextlib.nullcontext() if own else _Blank():
         yield
 
@@ -202,6 +203,7 @@ def build_loss(kind: str, parts: Parts, gamma: float, setting: Setting) -> Loss:
         return join(build_parts(parts, OBJECTIVES, setting))
     if list(parts) == ["none"]:
         return HardLabels(gamma)
+    # The label's cross-entropy stands first: the order of terms is the order of sums, and those are compared bit by bit.
     losses = build_parts(parts, METHODS, setting)
     return join([HardLabels(gamma), *losses] if gamma > 0 else losses)
 
@@ -266,11 +268,13 @@ def loss_in_training(
     Raises:
         ConfigError: if the network does not answer the problem's classes, or the method is undefined for this pair.
     """
+    # A preparation brings its own loss: what trains is part of the network.
     if isinstance(network, Prepared):
         return PreparationLoss(network)
     own = measure(network, spec.input_shape(facts))
     check_classes(own, facts.classes, spec.model_name)
     shape = facts.input_shape
+    # Only a teacher's objective can be made for a student, and that student sees what the problem makes.
     student = None
     if spec.kind == "teacher":
         student = student_in(spec.loss, lambda model: measure(build_network(model, facts.classes, shape), shape))

@@ -92,16 +92,18 @@ def train_cohort(
                 if learner.failure is not None:
                     outcome.failed |= dict.fromkeys(ids, str(learner.failure))
                     continue
-                _add_runs(trainings[training], learner, facts, problem, store)
+                _add_runs(trainings[training], learner, problem, store)
                 outcome.finished += ids
                 tell(Event("finished", learner.name, runs=ids))
+            # Only now: a kill between two runs of one training finds its checkpoint, and adds what is missing.
             for training in trainings:
                 store.finish_training(training)
     except GoodteacherError as error:
-        lost = [spec for spec in specs if spec.id not in outcome.finished]
+        # Runs that are in the store stay there; those that failed by themselves keep their own reason.
+        lost = [spec for spec in specs if spec.id not in outcome.finished and spec.id not in outcome.failed]
         for spec in lost:
             tell(Event("failed", names[spec.id], str(error), runs=(spec.id,)))
-        outcome.failed = {spec.id: str(error) for spec in lost}
+        outcome.failed |= {spec.id: str(error) for spec in lost}
     return outcome
 
 
@@ -164,6 +166,7 @@ def assemble(
     load = partial(
         Loader, own, batch_size=recipe.batch_size, seed=first.seed, augmentation=recipe.augment, device=device
     )
+    # One batch before there are learners: precision is decided on what a network will see, and views are known only afterwards.
     sample = load().batch(0)
     learners = {t: _learner(specs, names, seen, own, source, sample) for t, specs in trainings.items()}
     views = frozenset[str]().union(*(x.needs.views | views_of(x.teacher) for x in learners.values()))
@@ -175,6 +178,7 @@ def assemble(
 
 def _prepare(learner: Learner, loader: Loader) -> None:
     """Show a fresh learner's network one epoch, for the parts of its loss that must see it first (MCMI's class centres)."""
+    # A resumed learner has what it was shown in its checkpoint; its network is no longer the one it started from.
     if learner.step or not learner.needs.prepares:
         return
     with autocast(learner.device, learner.precision):
@@ -194,6 +198,7 @@ def _learner(
     spec, store = specs[0], source.store
     teacher = source.teacher(spec.teaching) if spec.teaching else None
     taught_by = source.network(spec.teaching)
+    # Network and loss draw from streams of their own, so that a method with parameters leaves the student's start as it is.
     with seeded(spec.seed, "init"):
         network = network_in_training(spec, facts, taught_by)
     if spec.start is not None:
@@ -228,6 +233,7 @@ def _precision(store: Store, spec: RunSpec, recipe: Recipe, network: nn.Module, 
     known = read_json(path) if path.exists() else {}
     if key not in known:
         choice, seconds = choose_precision(network.to(sample.device), sample)
+        # Read again: another worker may have decided on another network while this one was timed.
         known = (read_json(path) if path.exists() else {}) | {key: {"precision": choice, "seconds_a_step": seconds}}
         write_json(path, known)
     precision: Precision = known[key]["precision"]
@@ -253,7 +259,7 @@ def _accuracy_line(accuracy: Sequence[float]) -> str:
     return f"validation accuracy {low:.1%}" + (f" to {high:.1%}" if len(accuracy) > 1 else "")
 
 
-def _add_runs(specs: Sequence[RunSpec], learner: Learner, facts: Facts, problem: Problem, store: Store) -> None:
+def _add_runs(specs: Sequence[RunSpec], learner: Learner, problem: Problem, store: Store) -> None:
     """Evaluate each kept checkpoint, and the last, on validation and test, once; add a run for each rule."""
     folder = store.training_folder(specs[0].training_id)
     last = _held_out(learner.final_model, learner, problem)
@@ -261,6 +267,7 @@ def _add_runs(specs: Sequence[RunSpec], learner: Learner, facts: Facts, problem:
         kept = learner.kept.get(spec.keep)
         if kept is None:
             raise StoreError(f"run {spec.describe()}", rule="kept no checkpoint", received=spec.keep)
+        # The checkpoint that is kept is often the last: then its outputs are computed once.
         outputs, model = {"kept": last}, learner.final_model
         if kept.epoch != int(spec.recipe["epochs"]):
             model = copy.deepcopy(learner.final_model)

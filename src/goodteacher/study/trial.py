@@ -175,6 +175,7 @@ class Trial:
         options: Mapping[str, Any],
     ) -> tuple[Needs, int]:
         """Return the needs and the memory of one part of a method on a pair of models."""
+        # Arms differ in seed, map and checkpoint far more often than in networks and options: each pair is tried once.
         key = (json.dumps(network), json.dumps(teacher), name, json.dumps(options))
         if key not in self._parts:
             own, other = self.measured(*network), self.measured(*teacher) if teacher else None
@@ -196,6 +197,7 @@ class Trial:
         setting = setting_of(network, teacher, classes=self.facts.classes, examples=examples, student=student)
         with drafting(parts):
             losses = build_parts(parts, table, setting)
+            # A preparation is refused here and not after the teacher has trained.
             for preparation in {p for loss in losses for p in loss.needs.preparation}:
                 if teacher is not None:
                     PREPARATIONS[preparation].build(teacher.network, setting)

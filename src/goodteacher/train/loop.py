@@ -94,6 +94,7 @@ def fit(
     saved_at = time.monotonic()
     with undisturbed(learners[0].device), orderly_stop() as stop:
         for step in range(alive[0].step, steps):
+            # Batch and answers are the same for all, so that arms are paired and a teacher costs once.
             batch = loader.batch(step)
             answers = answer_all([(x.teacher, x.needs.teacher) for x in alive if x.teacher is not None], batch)
             for learner in alive:
@@ -112,6 +113,7 @@ def fit(
                     tell(Event("failed", learner.name, str(error), step + 1, steps))
             alive = [x for x in alive if x.failure is None]
             tell(Event("step", done=step + 1, total=steps))
+            # The last step needs no checkpoint: runs are added next, and their folders appear whole.
             if stop.requested or (time.monotonic() - saved_at > between and step + 1 < steps):
                 for learner in alive:
                     learner.save()

@@ -76,7 +76,7 @@ def noise(job: Job) -> Finding:
     )
 
 
-def _apart(s: setting.Setting, wrong: Tensor) -> list[tuple[str, ...]]:
+def _apart(s: setting.Condition, wrong: Tensor) -> list[tuple[str, ...]]:
     """Return deviations on training examples of right and of wrong labels, written out."""
     found: list[tuple[str, ...]] = []
     for which, rows in (("right labels", ~wrong), ("wrong labels", wrong)):

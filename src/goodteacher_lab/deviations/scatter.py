@@ -56,7 +56,7 @@ def scatter(job: Job) -> Finding:
 
 
 def _count_grid(
-    settings: Sequence[setting.Setting], counts: Mapping[str, Mapping[str, int]], beyond: Mapping[str, int]
+    settings: Sequence[setting.Condition], counts: Mapping[str, Mapping[str, int]], beyond: Mapping[str, int]
 ) -> Grid:
     n = len(settings)
     rows = []

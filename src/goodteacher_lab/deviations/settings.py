@@ -41,7 +41,7 @@ DRAWN = 300
 
 
 @dataclass(frozen=True)
-class Setting:
+class Condition:
     """A pair of models on a problem: runs by role, one per seed, and what their confidences show.
 
     Attributes:
@@ -84,7 +84,7 @@ def pairs_of(job: Job, size: Size) -> tuple[tuple[str, ...], str]:
 
 def trained(
     job: Job, title: str, words: Mapping[str, Any], problem: Problem, size: Size, pairs: Sequence[str]
-) -> list[Setting]:
+) -> list[Condition]:
     """Train the pairs on a problem, teachers and students with seeds of their own, and measure them."""
     models = {"small": size.student, "large": size.teacher, "other": size.other}
     needed = sorted({PAIRS[pair][0] for pair in pairs})
@@ -111,7 +111,7 @@ def trained(
     return settings
 
 
-def _setting(name: str, runs: Mapping[str, Sequence[Run]], answers: Compared) -> Setting:
+def _setting(name: str, runs: Mapping[str, Sequence[Run]], answers: Compared) -> Condition:
     parts, seen = {}, {}
     for split in SPLITS:
         of = {
@@ -127,7 +127,7 @@ def _setting(name: str, runs: Mapping[str, Sequence[Run]], answers: Compared) ->
             assert found is not None, "a split of a problem holds enough examples"
             seen[split, kind] = found
     accuracy = {role: [answers.accuracy(run) for run in those] for role, those in runs.items()}
-    return Setting(name, runs, accuracy, parts, seen)
+    return Condition(name, runs, accuracy, parts, seen)
 
 
 def departures_of(problem: Problem, size: Size) -> list[str]:
@@ -137,15 +137,15 @@ def departures_of(problem: Problem, size: Size) -> list[str]:
     return said + [f"{problem.name}: {note}." for note in problem.notes]
 
 
-def deviation_grid(settings: Sequence[Setting], split: str) -> Grid:
+def deviation_grid(settings: Sequence[Condition], split: str) -> Grid:
     """Return slopes and shares of every setting on a split."""
     kinds = {"v < u, lowest third": "taught", "without a teacher": "alone", "roles exchanged": "exchanged"}
     lines = {"slope": "slope", "below median": "below", "above median": "above", "orthogonal": "orthogonal"}
 
-    def cell(s: Setting, quantity: str, kind: str = "taught") -> str:
+    def cell(s: Condition, quantity: str, kind: str = "taught") -> str:
         return written(s.seen[split, kind].estimate(quantity))
 
-    columns: dict[str, Callable[[Setting], str]] = {
+    columns: dict[str, Callable[[Condition], str]] = {
         "setting": lambda s: s.name,
         **each(lines, cell),
         **each(kinds, lambda s, kind: cell(s, "underfit", kind)),
@@ -160,7 +160,7 @@ def deviation_grid(settings: Sequence[Setting], split: str) -> Grid:
     return grid(f"Deviations on {split}", settings, columns, note)
 
 
-def accuracy_grid(settings: Sequence[Setting], source: str, published: Sequence[float]) -> Grid:
+def accuracy_grid(settings: Sequence[Condition], source: str, published: Sequence[float]) -> Grid:
     """Return test accuracies of teacher, student and the student alone, beside the published ones."""
     gain = f"{published[1] - published[0]:+.2f}"
     rows = [(f"published: {source}", *(f"{x:.2f}" for x in published), "-", gain, "-", "-")]
@@ -173,7 +173,7 @@ def accuracy_grid(settings: Sequence[Setting], source: str, published: Sequence[
     return Grid("Test accuracy", columns, tuple(rows), note)
 
 
-def plain_setting(s: Setting) -> dict[str, Any]:
+def plain_setting(s: Condition) -> dict[str, Any]:
     """Return a setting as plain data."""
     return {
         "accuracy": {role: list(values) for role, values in s.accuracy.items()},
@@ -182,7 +182,7 @@ def plain_setting(s: Setting) -> dict[str, Any]:
     }
 
 
-def confidence_chart(s: Setting) -> str:
+def confidence_chart(s: Condition) -> str:
     """Return the first seed's confidences, one panel per split."""
     panels = [
         Part(f"{s.name}, {split}", p.teacher, p.student, p.labels) for split in SPLITS for p in s.parts[split][:1]
