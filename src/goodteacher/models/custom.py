@@ -7,10 +7,12 @@ import hashlib
 from collections.abc import Callable
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from goodteacher.base.custom import resolve
 from goodteacher.base.errors import ConfigError
 from goodteacher.base.source import code_of
+from goodteacher.models.taps import not_compiled
 
 # Networks handed over as objects, by content. A later process must hand them over again before it can load their runs.
 _HANDED_OVER: dict[str, nn.Module] = {}
@@ -21,18 +23,48 @@ def hand_over(model: nn.Module) -> str:
     """Return a name under which a network object can be used where a model's name is expected, in this process.
 
     Args:
-        model: copied at each use; its weights are where training starts.
+        model: copied at each use; its weights are where training starts. Weights of another floating-point type are brought to
+            float32, in which networks train here; the recipe's ``precision`` says what they compute in. A compiled network is
+            taken in its plain form.
 
     Returns:
         A name with the hash of class and weights.
+
+    Raises:
+        ConfigError: if the network has no weights yet, or cannot be copied.
     """
-    digest = hashlib.sha256(repr(model).encode())
-    for name, value in model.state_dict().items():
+    plain = not_compiled(model)
+    copied = _copied(plain)
+    digest = hashlib.sha256(repr(plain).encode())
+    for name, value in copied.state_dict().items():
         digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().view(-1).numpy().tobytes())
-    key = f"{PREFIX}{type(model).__name__}-{digest.hexdigest()[:12]}"
-    _HANDED_OVER[key] = copy.deepcopy(model).cpu()
+        digest.update(value.contiguous().view(-1).numpy().tobytes())
+    key = f"{PREFIX}{type(plain).__name__}-{digest.hexdigest()[:12]}"
+    _HANDED_OVER[key] = copied
     return key
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """Return a copy of a network on the CPU in float32."""
+    what = f"the network {type(model).__name__}"
+    tensors = [*model.parameters(), *model.buffers()]
+    if any(is_lazy(t) for t in tensors):
+        remedy = "call it once on a batch, which gives its lazy layers their shapes"
+        raise ConfigError(what, rule="must have all its weights", received="layers without a shape", remedy=remedy)
+    if any(t.is_meta for t in tensors):
+        raise ConfigError(what, rule="must have numbers in its weights", received="weights on the meta device")
+    remedy = (
+        "name a function that builds it instead (module:function); for weight_norm use torch.nn.utils.parametrizations"
+    )
+    try:
+        copied = copy.deepcopy(model)
+    except (RuntimeError, TypeError) as error:
+        received = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        raise ConfigError(what, rule="must be what copy.deepcopy copies", received=received, remedy=remedy) from None
+    if not all(p.is_leaf for p in copied.parameters()):
+        received = "weights that are computed from others, as TorchScript's copies are"
+        raise ConfigError(what, rule="must be a plain network", received=received, remedy=remedy)
+    return copied.cpu().float()
 
 
 def own_code(what: str, name: str) -> str | None:

@@ -60,6 +60,10 @@ class Taps:
         return {tap: declared[tap] for tap in wanted}
 
 
+class TapError(ConfigError):
+    """A site that a network's forward pass goes past."""
+
+
 def unwrapped(model: nn.Module, *, keep: type[nn.Module] | tuple[()] = ()) -> nn.Module:
     """Return the network inside of the wrappers of `torch.compile`, DataParallel and DistributedDataParallel.
 
@@ -78,7 +82,12 @@ def unwrapped(model: nn.Module, *, keep: type[nn.Module] | tuple[()] = ()) -> nn
 
 def _compiled(model: nn.Module) -> nn.Module | None:
     """Return what `torch.compile` made a network of, or None where it is no such network."""
-    return model._modules.get("_orig_mod")
+    return dict(model.named_children()).get("_orig_mod")
+
+
+def not_compiled(model: nn.Module) -> nn.Module:
+    """Return what `torch.compile` made a network of, or the network itself."""
+    return _compiled(model) or model
 
 
 def guess_taps(model: nn.Module) -> Taps:
@@ -184,7 +193,7 @@ def _hook(network: nn.Module, site: str, read: dict[str, Tensor]) -> RemovableHa
 
 def _plain_calls(model: nn.Module) -> AbstractContextManager[object]:
     """Return the context in which what is compiled runs in its plain form: it was compiled without the hooks to be called."""
-    if not any(module._compiled_call_impl or _compiled(module) for module in model.modules()):
+    if not any(getattr(module, "_compiled_call_impl", None) or _compiled(module) for module in model.modules()):
         return contextlib.nullcontext()
     plain: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
     return plain
@@ -199,7 +208,7 @@ def _output(logits: Tensor, read: Mapping[str, Tensor], by_tap: Mapping[Tap, tup
     for tap, sites in by_tap.items():
         for site in sites:
             if site not in read:
-                raise ConfigError(
+                raise TapError(
                     f"tap '{tap}'",
                     rule=f"reads the module '{site.removesuffix(':input')}', which the network's forward pass did not call",
                     remedy="declare where the network is to be read: Taps(...) with names from `goodteacher list taps MODEL`",
@@ -245,7 +254,13 @@ def tap_shapes(
     was_training = model.training
     model.eval()
     try:
+        plain = tapped(inputs)
         out = tapped(inputs, frozenset(tap for tap, sites in declared.items() if sites))
+    except TapError:
+        # A guess may be wrong: an auxiliary head that stands last and is not called. What its owner declares may not be.
+        if taps is not None or isinstance(getattr(unwrapped(model), "taps", None), Taps):
+            raise
+        out = plain
     finally:
         model.train(was_training)
     single = {"stem": out.stem, "embedding": out.embedding}

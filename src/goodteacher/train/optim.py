@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from goodteacher.base.errors import ConfigError
 from goodteacher.train.recipe import Recipe, cycle_ends
 
 
@@ -75,8 +76,18 @@ def build_optimizer(recipe: Recipe, modules: Iterable[nn.Module]) -> torch.optim
 
     Returns:
         SGD or AdamW. AdamW leaves vectors (biases, normalisation) undecayed; SGD decays all, as published recipes do.
+
+    Raises:
+        ConfigError: if nothing is left to train.
     """
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    if not parameters:
+        raise ConfigError(
+            "a network in training",
+            rule="must have a parameter that is not frozen",
+            received="none, nor has its loss any",
+            remedy="call requires_grad_(True) on what is to be trained",
+        )
     if recipe.optimizer == "adamw":
         groups = [
             {"params": [p for p in parameters if p.dim() > 1], "weight_decay": recipe.weight_decay},
