@@ -16,6 +16,7 @@ from goodteacher.api import run_study
 from goodteacher.base.errors import StoreError
 from goodteacher.data.digits import digits_problem
 from goodteacher.study import cohort
+from goodteacher.study.execute import ready_cohorts
 from goodteacher.study.store import Store
 from goodteacher.train.checkpoint import load_checkpoint
 
@@ -212,3 +213,13 @@ def test_a_known_truth_teaches_like_a_network(tmp_path):
     finished = run_study(study, problem, out=tmp_path, quiet=True)
     assert finished.summary.failed == {}
     assert {row.teacher for row in finished.results.students} == {"truth", "ce"}
+
+
+def test_students_wait_for_the_whole_cohort_of_their_teachers(problem, tmp_path):
+    study = {**STUDY, "teachers": {"ce": STUDY["teachers"]["ce"]}, "seeds": 1}
+    plan = run_study(study, problem, out=tmp_path, quiet=True).plan
+    (teacher,) = plan.teachers["ce", 0].runs
+    waiting = {cell.run for cell in plan.cells if cell.teacher is not None}
+    store = Store(tmp_path)
+    assert ready_cohorts(plan, store, waiting, {teacher}) == []  # in the store already, its cohort not yet done
+    assert [[spec.id for spec in cohort] for cohort in ready_cohorts(plan, store, waiting)] == [sorted(waiting)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 from goodteacher.base.events import Event, Sink, nobody
@@ -35,7 +36,9 @@ class Summary:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def ready_cohorts(plan: Plan, store: Store, waiting: set[str]) -> list[list[RunSpec]]:
+def ready_cohorts(
+    plan: Plan, store: Store, waiting: set[str], under_way: Set[str] = frozenset()
+) -> list[list[RunSpec]]:
     """Return cohorts of waiting runs whose teachers are finished.
 
     Runs go together that share seed, epochs, batch size, augmentation and fold, and that stand at the same step.
@@ -44,6 +47,7 @@ def ready_cohorts(plan: Plan, store: Store, waiting: set[str]) -> list[list[RunS
         plan: the study's.
         store: says what is finished and how far checkpoints are.
         waiting: ids not yet finished nor failed.
+        under_way: ids in training; students wait until all of a cohort of teachers is in the store, so as to be one cohort.
 
     Returns:
         Cohorts, in the plan's order.
@@ -53,7 +57,7 @@ def ready_cohorts(plan: Plan, store: Store, waiting: set[str]) -> list[list[RunS
     for run, spec in plan.runs.items():
         if run not in waiting:
             continue
-        if not all(store.has(needed) for needed in spec.needs_runs):
+        if not all(store.has(needed) and needed not in under_way for needed in spec.needs_runs):
             continue
         if spec.training_id not in steps:
             steps[spec.training_id] = _checkpoint_step(store, spec)
@@ -117,7 +121,7 @@ def execute(
         save_held_out(plan, problem, store, device)
         while True:
             # What has become ready is looked for after each outcome: a student may start while other teachers still train.
-            ready += ready_cohorts(plan, store, waiting - under_way)
+            ready += ready_cohorts(plan, store, waiting - under_way, under_way)
             under_way |= {spec.id for cohort in ready for spec in cohort}
             done = [cohorts.train(ready.pop(0), plan.names)] if ready else cohorts.outcomes()
             if not ready and not done:
