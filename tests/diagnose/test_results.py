@@ -100,7 +100,13 @@ def test_other_test_scores_are_means_over_seeds(results):
     for name in ("brier", "nll"):
         assert extra[name] == pytest.approx(np.mean([quick_scores(z, labels)[name] for z in logits]))
     errors = [expected_calibration_error(log_soften(z.double()).exp(), labels) for z in logits]
-    assert extra["ece"] == pytest.approx(np.mean(errors)) and set(extra) == {"brier", "nll", "ece"}
+    assert extra["ece"] == pytest.approx(np.mean(errors)) and set(extra) == {
+        "brier",
+        "nll",
+        "ece",
+        "balanced_accuracy",
+        "macro_f1",
+    }
 
 
 def test_predictors_are_rank_correlations_turned_the_good_way_up(results):

@@ -70,3 +70,13 @@ def test_two_standard_errors_of_a_difference():
     n = 5000
     test = Split(torch.zeros(n, 2), torch.zeros(n, dtype=torch.int64), torch.arange(n))
     assert examine_problem(problem(test=test))["smallest difference"] == "test can show about 2.0 points"
+
+
+def test_classes_of_unlike_size_are_told():
+    train = Split(torch.arange(14.0).reshape(7, 2), torch.tensor([0, 1, 1, 1, 1, 1, 1]), torch.arange(7))
+    held_out = Split(100 + torch.arange(4.0).reshape(2, 2), torch.tensor([0, 1]), torch.arange(2))
+    findings = examine_problem(Problem("toy", train, held_out, held_out, ("rare", "common")))
+    assert (
+        "fewest 'rare' (1), most 'common' (6) in training ! unbalanced: judge by balanced accuracy"
+        in findings["classes"]
+    )

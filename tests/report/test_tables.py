@@ -8,7 +8,7 @@ from rich.console import Console
 
 from goodteacher.base.stats import Estimate
 from goodteacher.diagnose.ranking import Ranked
-from goodteacher.diagnose.results import StudentRow
+from goodteacher.diagnose.results import Results, StudentRow
 from goodteacher.report.tables import (
     Grid,
     correlation,
@@ -141,7 +141,7 @@ def test_the_scorecard_shows_so_many():
 
 
 def students_of(*rows):
-    return SimpleNamespace(students=list(rows), baseline="ce")
+    return SimpleNamespace(students=list(rows), baseline="ce", is_unbalanced=False)
 
 
 def test_students():
@@ -250,3 +250,16 @@ def test_rows_of_any_kind_become_a_table():
 def test_a_correlation_is_written_with_its_interval_where_it_has_one():
     assert correlation(Estimate(0.5, 0.25, 0.75, 9)) == "+0.50 [+0.25, +0.75]"
     assert correlation(Estimate(-0.5, NAN, NAN, 3)) == "-0.50" and correlation(Estimate(NAN, NAN, NAN, 1)) == "-"
+
+
+def test_unlike_classes_get_the_scores_that_count_them_alike(digits_study, monkeypatch):
+    results = Results(digits_study.folder)
+    assert "balanced accuracy %" not in student_grid(results).columns
+    monkeypatch.setattr(Results, "is_unbalanced", True)
+    grid = student_grid(results)
+    place = grid.columns.index("balanced accuracy %")
+    assert grid.columns[place + 1] == "macro-F1 %"
+    best = max(results.students, key=lambda r: r.accuracy.mean)
+    (row,) = [row for row in grid.rows if row[0] == best.student and row[1] == (best.teacher or "(alone)")]
+    assert row[place] == f"{100 * best.extra['balanced_accuracy']:.2f}"
+    assert abs(best.extra["balanced_accuracy"] - best.accuracy.mean) < 0.05  # digits are nearly balanced

@@ -102,13 +102,24 @@ def evaluate(logits: Logits, labels: Labels, class_names: Sequence[str]) -> Eval
         name: _interval(value, np.array([found[name] for found in resampled if name in found]), len(labels))
         for name, value in scores_of(everything, True).items()
     }
-    table = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    table = _table(labels, answers, classes)
     return Evaluation({name: scores[name] for name in ORDER}, _by_class(table, class_names))
 
 
 def _interval(mean: float, resampled: np.ndarray, n: int) -> Estimate:
     low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(mean, float(low), float(high), n)
+
+
+def class_scores(logits: Logits, labels: Labels) -> dict[str, float]:
+    """Return ``balanced_accuracy`` and ``macro_f1`` of a logit table ``(N, C)`` against labels ``(N,)``."""
+    table = _table(labels, logits.argmax(dim=1), logits.shape[1])
+    return {"balanced_accuracy": _balanced_accuracy(table), "macro_f1": _macro_f1(table)}
+
+
+def _table(labels: Labels, answers: Labels, classes: int) -> np.ndarray:
+    """Return the counts ``(C, C)`` of (label, answer)."""
+    return np.bincount((labels * classes + answers).numpy(), minlength=classes**2).reshape(classes, classes)
 
 
 def _balanced_accuracy(table: np.ndarray) -> float:

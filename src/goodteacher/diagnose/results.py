@@ -17,6 +17,7 @@ from goodteacher.base.stats import Estimate, holm, mean_interval, paired_differe
 from goodteacher.diagnose.calibration import expected_calibration_error
 from goodteacher.diagnose.candidates import candidate_of
 from goodteacher.diagnose.distance import distance_to_truth, distance_to_votes
+from goodteacher.diagnose.evaluation import class_scores
 from goodteacher.diagnose.ranking import PREDICTORS, Candidate, Ranked, rank_candidates
 from goodteacher.diagnose.scorecard import DIRECTION
 from goodteacher.study.answers import Answers
@@ -167,6 +168,12 @@ class Results:
         return found
 
     @cached_property
+    def is_unbalanced(self) -> bool:
+        """Whether one class has three times as many test examples as another: accuracy says little about the rare one then."""
+        counts = torch.bincount(self.targets["test.labels"], minlength=self.facts.classes)
+        return int(counts.max()) > 3 * int(counts.min())
+
+    @cached_property
     def student_values(self) -> dict[tuple[str, str | None], dict[int, dict[str, float]]]:
         """(student arm, teacher arm) to seed to test scores, of finished runs."""
         labels = self.targets["test.labels"]
@@ -176,6 +183,7 @@ class Results:
                 continue
             logits = self.run(cell.run).outputs("test")
             scores = quick_scores(logits, labels)
+            scores |= class_scores(logits, labels)
             scores["ece"] = expected_calibration_error(log_soften(logits.double()).exp(), labels)
             if "test.truth" in self.targets:
                 scores["mse to truth"] = float(distance_to_truth(logits, self.targets["test.truth"])["mse"].mean())

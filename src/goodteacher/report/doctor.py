@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from goodteacher.data.problem import Problem, Split
+from goodteacher.data.problem import Problem
 from goodteacher.study.cost import time_model
 from goodteacher.study.machine import environment
 
+# Times as many examples of one class as of another, from which accuracy says little about the rare one.
+UNBALANCED = 3
 OPTIONAL = ("torchvision", "timm", "transformers", "ray", "onnx")
 
 
@@ -39,11 +40,12 @@ def examine_problem(problem: Problem) -> dict[str, str]:
     findings = {"problem": problem.describe()}
     fewest, most = (f"'{problem.class_names[c]}' ({int(counts[c])})" for c in (low, high))
     findings["classes"] = f"fewest {fewest}, most {most} in training"
-    seen = set(_examples(problem.train))
+    if UNBALANCED * counts[low] < counts[high]:
+        findings["classes"] += " ! unbalanced: judge by balanced accuracy (goodteacher evaluate)"
     for name in ("validation", "test"):
-        part = problem.validation if name == "validation" else problem.test
-        again = sum(example in seen for example in _examples(part))
-        findings[f"{name} seen in training"] = f"{again} of {len(part)} examples" + (" ! leak" if again else "")
+        again = torch.isin(problem.hashes[name], problem.hashes["train"])
+        leak = " ! leak" if bool(again.any()) else ""
+        findings[f"{name} seen in training"] = f"{int(again.sum())} of {len(again)} examples{leak}"
     mean, std = problem.statistics
     hardly = problem.hardly_varying
     varying = std.where(~hardly, 0).sum() / (~hardly).sum().clamp_min(1)
@@ -57,9 +59,3 @@ def examine_problem(problem: Problem) -> dict[str, str]:
     for i, caution in enumerate(problem.cautions, start=1):
         findings[f"caution {i}"] = f"! {caution}"
     return findings
-
-
-def _examples(part: Split, chunk: int = 4096) -> Iterator[bytes]:
-    """Yield the raw bytes of each example."""
-    for rows in torch.arange(len(part)).split(chunk):
-        yield from (row.tobytes() for row in part.inputs.rows(rows).flatten(1).numpy())

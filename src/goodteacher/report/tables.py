@@ -189,6 +189,10 @@ def _seeds(ranked: Sequence[Ranked]) -> str:
     return f"n = {low}{f' to {high}' if high > low else ''} seed{'s' if high > 1 else ''}"
 
 
+# Columns of the students' table where test classes are of unlike size: score to heading.
+BALANCED = {"balanced_accuracy": "balanced accuracy %", "macro_f1": "macro-F1 %"}
+
+
 def student_grid(results: Results) -> Grid:
     """Return students by teacher with paired comparisons.
 
@@ -204,8 +208,10 @@ def student_grid(results: Results) -> Grid:
         p = "-" if r.to_baseline is None else f"{number(r.to_baseline.p)} / {number(r.holm)}"
         baseline = "baseline" if r.teacher == results.baseline else percent(r.to_baseline, signed=True)
         cells = (r.student, r.teacher or "(alone)", percent(r.accuracy), baseline if r.teacher else "-", p)
+        balanced = [f"{100 * r.extra[name]:.2f}" for name in BALANCED if results.is_unbalanced]
         rest = (
             percent(r.to_alone, signed=True),
+            *balanced,
             number(r.extra["brier"]),
             number(r.extra["nll"]),
             number(r.extra["ece"], 3),
@@ -213,7 +219,7 @@ def student_grid(results: Results) -> Grid:
         rows.append((*cells, *rest, str(r.accuracy.n)))
     columns = (
         "student", "taught by", "test accuracy %", f"minus taught by {results.baseline}", "p exact / Holm",
-        "minus alone", "Brier", "NLL", "ECE", "n",
+        "minus alone", *(BALANCED.values() if results.is_unbalanced else ()), "Brier", "NLL", "ECE", "n",
     )  # fmt: skip
     least = min((2 ** (1 - r.accuracy.n) for r in results.students), default=1.0)
     note = (
