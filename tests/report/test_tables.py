@@ -255,7 +255,7 @@ def test_a_correlation_is_written_with_its_interval_where_it_has_one():
 def test_unlike_classes_get_the_scores_that_count_them_alike(digits_study, monkeypatch):
     results = Results(digits_study.folder)
     assert "balanced accuracy %" not in student_grid(results).columns
-    monkeypatch.setattr(Results, "is_unbalanced", True)
+    monkeypatch.setitem(vars(results), "is_unbalanced", True)
     grid = student_grid(results)
     place = grid.columns.index("balanced accuracy %")
     assert grid.columns[place + 1] == "macro-F1 %"
