@@ -51,6 +51,7 @@ def chosen(tmp_path_factory):
     return choose_teacher({"mlp": {"widths": [16]}}, STUDY, problem, budget=2, out=out), out, problem
 
 
+@pytest.mark.slow
 def test_checkpoints_are_candidates_and_the_pick_is_the_best_of_them(chosen):
     choice, _, _ = chosen
     assert len(choice.ranked) == 6 and choice.ranked[0].name == choice.arm
@@ -58,6 +59,7 @@ def test_checkpoints_are_candidates_and_the_pick_is_the_best_of_them(chosen):
     assert choice.maps[choice.map] == min(choice.maps.values())
 
 
+@pytest.mark.slow
 def test_the_student_learns_from_the_pick_and_the_page_says_what_was_tried(chosen):
     choice, out, problem = chosen
     finished = run_study(choice.study, problem, out=out, page=True)
@@ -70,6 +72,7 @@ def test_the_student_learns_from_the_pick_and_the_page_says_what_was_tried(chose
     )
 
 
+@pytest.mark.slow
 def test_validation_alone_decides(chosen, tmp_path):
     choice, _, problem = chosen
     part = problem.test

@@ -44,6 +44,7 @@ def test_what_stands_behind_a_stage():
     assert children_behind(wide, "stage1", "it")["stage2"] is wide.stage2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHAINS)
 def test_a_tail_does_to_a_map_what_the_network_does(name):
     model = network(name).eval()

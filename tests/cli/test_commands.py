@@ -104,6 +104,7 @@ def two_folds(monkeypatch):
     monkeypatch.setattr(automatic, "cross_fitted_map", functools.partial(automatic.cross_fitted_map, folds=2))
 
 
+@pytest.mark.slow
 def test_teaching_procedures_by_option(call, two_folds):
     words = ("--data", "digits", "--epochs", 2, "--engine", "local", "--json")
     code, out, _ = call("teach", "mlp", *words, "--with", "snapshots=2", "--with", "map=temperature")
@@ -301,8 +302,8 @@ def network(classes, input_shape):
 """
 
 
-# Processes are slow to start, five of them here.
-@pytest.mark.parametrize(("engine", "at_a_time"), [("local", 1), pytest.param("processes", 2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("engine", "at_a_time"), [("local", 1), ("processes", 2)])
 def test_ctrl_c_exits_with_130_and_the_same_command_goes_on(call, study, tmp_path, monkeypatch, engine, at_a_time):
     (tmp_path / "stuck.py").write_text(STUCK)
     monkeypatch.syspath_prepend(str(tmp_path))

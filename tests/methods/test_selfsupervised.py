@@ -43,6 +43,7 @@ def test_heads_have_as_many_parameters_as_the_published_ones(name):
     assert all(z.shape == (1, 400) for z in answers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in MODELS if n != "mlp"])
 def test_every_model_with_stages_can_have_heads(name):
     network, heads, x = heads_on("meta", name, n=2)

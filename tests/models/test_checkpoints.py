@@ -64,6 +64,7 @@ def foreign_state(**options: object) -> dict[str, Tensor]:
     return weights.state
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize(("theirs", "ours", "reference", "size"), FAMILIES, ids=[row[0] for row in FAMILIES])
 def test_the_same_answers(tmp_path: Path, theirs: str, ours: str, reference: Reference, size: int) -> None:

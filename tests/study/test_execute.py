@@ -147,8 +147,8 @@ def is_free(store, trainings):
         return False
 
 
-# Processes are slow to start, five of them here.
-@pytest.mark.parametrize("engine", ["local", pytest.param("processes", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["local", "processes"])
 def test_killed_in_the_middle_it_resumes_to_the_same_weights(problem, tmp_path, engine):
     script, hangs, store = tmp_path / "go.py", tmp_path / "hangs", Store(tmp_path / "killed")
     text = textwrap.dedent(SCRIPT).format(study=STUDY, out=str(store.root), hangs=str(hangs), at=21)

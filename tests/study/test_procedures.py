@@ -312,6 +312,7 @@ def test_what_cannot_be_is_refused_before_anything_trains(problem, teachers, stu
     assert message in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arm", ["soteacher", "ema", "swa", "snapshots", "filter", "mixup", "cross_fit", "tuned", "assistant", "route"]
 )

@@ -41,20 +41,7 @@ def rank(
     as_json: Json = False,
 ) -> None:
     """Say which teacher will teach best, before any student is trained."""
-    from goodteacher.base.errors import ConfigError, check_choice
-    from goodteacher.study.known_names import MAPS, QUANTITIES, check_named, check_source
-
-    studies = [Path(item) for item in what if (Path(item) / "plan.json").exists()]
-    for option, given in (("--map", maps), ("--data", data)):
-        if studies and given and len(studies) == len(what):
-            raise ConfigError(option, rule="is for runs", received=f"the study {studies[0]}", remedy="name its runs")
-        if studies and given:
-            console().print(f"{option} is for the runs; a study's arms are ranked as they are", markup=False)
-    check_choice("by", by or QUANTITIES[0], QUANTITIES)
-    for given_map in maps or ():
-        check_named("map", given_map, MAPS)
-    if data:
-        check_source(data)
+    studies = _studies_among(what, data, maps, by)
     place, _ = begin(device, "local")
     from goodteacher.data.sources import load
     from goodteacher.diagnose.candidates import candidates as candidates_of
@@ -84,6 +71,25 @@ def rank(
         ids = {name: [run.id for run in runs] for name, runs in named.items()}
         rows = [{**row, "runs": ids.get(str(row["name"]).split(", ")[0], [])} for row in rows]
         print(json.dumps({"ranked": rows, "by": by or DEFAULT}))
+
+
+def _studies_among(what: list[str], data: str | None, maps: list[str] | None, by: str) -> list[Path]:
+    """Return the studies among what is to be ranked; refuse words that name nothing, before torch is imported."""
+    from goodteacher.base.errors import ConfigError, check_choice
+    from goodteacher.study.known_names import MAPS, QUANTITIES, check_named, check_source
+
+    studies = [Path(item) for item in what if (Path(item) / "plan.json").exists()]
+    for option, given in (("--map", maps), ("--data", data)):
+        if studies and given and len(studies) == len(what):
+            raise ConfigError(option, rule="is for runs", received=f"the study {studies[0]}", remedy="name its runs")
+        if studies and given:
+            console().print(f"{option} is for the runs; a study's arms are ranked as they are", markup=False)
+    check_choice("by", by or QUANTITIES[0], QUANTITIES)
+    for given_map in maps or ():
+        check_named("map", given_map, MAPS)
+    if data:
+        check_source(data)
+    return studies
 
 
 def _run_of(item: str, out: Path, problem: Any, device: str) -> Any:

@@ -158,10 +158,10 @@ def teach(
     """Train a teacher, train one on from a finished run, or register one that was trained elsewhere."""
     from goodteacher.cli.study_names import data_word, word
     from goodteacher.cli.teacher_arms import arm_of, run_at
-    from goodteacher.study.known_names import MODELS, check_named, check_source
+    from goodteacher.study.known_names import check_source, check_words
     from goodteacher.study.spec import new_study
 
-    check_named("model", model, MODELS)
+    check_words(model=model)
     start = run_at(source, out) if source is not None else None
     if source is not None and start is None:
         check_source(data)
@@ -262,18 +262,12 @@ def distill(
     """Train a student from a teacher, and the same student alone beside it."""
     from goodteacher.cli.study_names import data_word, joined, word
     from goodteacher.cli.teacher_arms import check_options, teachers_of
-    from goodteacher.study.known_names import MAPS, METHODS, MODELS, OBJECTIVES, check_named
+    from goodteacher.study.known_names import MODELS, check_named, check_words
     from goodteacher.study.spec import new_study
 
-    for what, given, table in (
-        ("model", student, MODELS),
-        ("method", method, METHODS),
-        ("objective", objective, OBJECTIVES),
-        ("map", target_map, MAPS),
-        ("--candidate", candidate, MODELS),
-    ):
-        if given is not None:
-            check_named(what, given, table)
+    check_words(model=student, method=method, objective=objective, map=target_map)
+    if candidate is not None:
+        check_named("--candidate", candidate, MODELS)
     values = _distilling(student, method, keep, data, root, seeds)
     _override(values, changes, epochs=epochs, precision=precision)
     teachers = joined([word(Path(t).name[:16] if not is_own(t) else t) for t in teacher])

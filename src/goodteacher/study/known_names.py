@@ -44,6 +44,9 @@ QUANTITIES = (
 ENGINES = ("local", "processes", "ray")
 KINDS = ("models", "objectives", "methods", "maps", "data", "recipes", "runs", "taps")  # that `list` shows
 
+TABLES = {"model": MODELS, "objective": OBJECTIVES, "method": METHODS, "map": MAPS}
+"""Key of an arm to the names it may hold."""
+
 
 def check_arms(teachers: Mapping[str, Any], students: Mapping[str, Any]) -> None:
     """Raise `ConfigError` for a model, an objective, a method or a map that is in no table and is no user's own.
@@ -52,10 +55,9 @@ def check_arms(teachers: Mapping[str, Any], students: Mapping[str, Any]) -> None
         teachers: name to `TeacherSpec`.
         students: name to `StudentSpec`.
     """
-    tables = {"model": MODELS, "objective": OBJECTIVES, "method": METHODS, "map": MAPS}
     for group, arms in (("teachers", teachers), ("students", students)):
         for arm, spec in arms.items():
-            for key, table in tables.items():
+            for key, table in TABLES.items():
                 given = getattr(spec, key, None)
                 if given is None:
                     continue
@@ -78,6 +80,17 @@ def check_named(what: str, given: str | Mapping[str, Any], table: tuple[str, ...
         for part in [key] if what == "model" else key.split("+"):
             if not is_own(part.strip()):
                 check_choice(what, part.strip(), table)
+
+
+def check_words(**words: str | None) -> None:
+    """Raise `ConfigError` unless each word that is given is known, by the key of an arm it stands for.
+
+    Example:
+        >>> check_words(model="vgg8", map=None)
+    """
+    for key, given in words.items():
+        if given is not None:
+            check_named(key, given, TABLES[key])
 
 
 def check_source(name: object) -> None:
