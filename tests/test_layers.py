@@ -248,3 +248,9 @@ def test_every_public_name_exists():
         assert getattr(goodteacher, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'teahc'"):
         _ = goodteacher.teahc
+
+
+def test_every_file_of_study_has_its_tests():
+    files = {path.name for path in (SOURCE / "study").glob("*.py")} - {"__init__.py"}
+    tested = {path.name.removeprefix("test_") for path in (Path(__file__).parent / "study").glob("test_*.py")}
+    assert sorted(files - tested) == []

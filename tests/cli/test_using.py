@@ -13,9 +13,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import goodteacher as gt
-from goodteacher.base.errors import ConfigError, DataError, StoreError
+from goodteacher.base.errors import DataError, StoreError
 from goodteacher.cli.options import app
-from goodteacher.study.held_out import held_out
 
 RECIPE = {"epochs": 3, "batch_size": 32, "precision": "fp32"}
 
@@ -87,15 +86,6 @@ def test_scores_of_its_own_test_split_need_no_data(run, store, problem):
     assert "balanced accuracy %" in said and "Class by class" in said
 
 
-def test_examples_it_was_trained_on_are_left_out_of_its_scores(run, problem):
-    other = gt.load("digits", seed=1, subset=30)
-    logits, labels, facts, said = held_out(run, other)
-    seen = int(torch.isin(other.hashes["test"], problem.hashes["train"]).sum())
-    assert 0 < seen < len(other.test) and len(logits) == len(labels) == len(other.test) - seen
-    assert said == [f"{seen} of {len(other.test)} test examples are left out: the run was trained on them."]
-    assert facts.fingerprint == other.fingerprint
-
-
 def test_the_beginning_of_an_id_must_be_one_runs(store, problem, run):
     other = gt.teach({"mlp": {"widths": [17]}}, problem, out=store, **{**RECIPE, "epochs": 1})
     shared = gt.Store(store)
@@ -143,8 +133,3 @@ def test_a_command_names_what_to_take_away_and_what_to_do_with_it(store):
     best = json.loads(said.splitlines()[-1])["studies"][0]["best"]
     assert f"Best on validation: {best['run']}" in said and f"goodteacher evaluate {best['run']}" in said
     assert gt.Store(store).run(best["run"]).spec.kind == "student"
-
-
-def test_other_classes_are_refused(run):
-    with pytest.raises(ConfigError, match="must know the problem's 3 classes by the same names"):
-        held_out(run, gt.load("gaussian", train=60, validation=30, test=30))
