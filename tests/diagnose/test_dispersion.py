@@ -156,3 +156,8 @@ def test_the_split_checks_what_it_gets():
         murphy_split(z.softmax(1), y, bins=0)
     with pytest.raises(ShapeError, match="sum to 1"):
         murphy_split(z, y)
+
+
+def test_a_network_that_is_certain_of_one_class_for_all_separates_nothing():
+    got = conditional_mutual_information(torch.tensor([[0.0, -2000.0]]).repeat(6, 1), torch.arange(6) % 2)
+    assert (got.cmi, got.separation) == (0.0, 0.0) and math.isnan(got.ncmi)

@@ -1,4 +1,5 @@
 import functools
+import math
 
 import numpy as np
 import pytest
@@ -334,3 +335,17 @@ def test_accuracy_is_shown_as_a_share_that_is_right_and_differences_as_how_much_
 def test_a_quantity_that_cannot_decide_is_refused(candidates, by, text):
     with pytest.raises(ConfigError, match=text):
         rank_candidates(candidates, by=by)
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_a_collapsed_network_is_ranked_last_and_has_no_ratio_to_a_separation_of_zero(seeds):
+    collapsed = Candidate(
+        "collapsed", (torch.tensor([[0.0, -2000.0, -2000.0, -2000.0]]).repeat(len(Y), 1),) * len(seeds), Y, seeds
+    )
+    ranked = rank_candidates([collapsed, full("good", seeds)])
+    assert [r.name for r in ranked] == ["good", "collapsed"] and "ncmi" not in ranked[1].scores
+    assert all(math.isfinite(value) for value in ranked[1].scores.values())
+    with pytest.raises(
+        ConfigError, match=r"quantity 'ncmi': must be known of every candidate; .* got nothing for 'collapsed'"
+    ):
+        rank_candidates([collapsed, full("good", seeds)], by="ncmi")

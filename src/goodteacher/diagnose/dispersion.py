@@ -5,6 +5,7 @@ Legend: N examples, C classes, V views; p = softmax(z), y label.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +24,7 @@ class ConditionalInformation:
     Attributes:
         cmi: conditional mutual information, nats; 0 where all examples of a class have one prediction.
         separation: mean cross-entropy between predictions of different classes, nats.
-        ncmi: their ratio.
+        ncmi: their ratio; NaN where every example has one and the same certain prediction, and nothing is separated.
     """
 
     cmi: float
@@ -79,7 +80,7 @@ def conditional_mutual_information(
     total = (sums * logs).sum() - (sums.sum(dim=0) * logs.sum(dim=0)).sum()
     separation = float(total / (count.sum() ** 2 - count.square().sum()))
     cmi = float(each.mean())
-    return ConditionalInformation(cmi, separation, cmi / separation)
+    return ConditionalInformation(cmi, separation, cmi / separation if separation > 0 else math.nan)
 
 
 def spread(logits: Logits, *, temperature: float = 1.0) -> dict[str, PerExample]:

@@ -133,7 +133,7 @@ _TABLE = (
     Quantity(
         "ncmi",
         "lower",
-        lambda k: k.information.ncmi if k.information else None,
+        lambda k: k.information.ncmi if k.information and k.information.separation > 0 else None,
         "the same over the separation of classes; lower is better for the network itself by Yang et al. (2023)",
     ),
     Quantity(
