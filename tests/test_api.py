@@ -178,3 +178,19 @@ def test_single_studies_of_problems_of_one_name_stand_side_by_side(tmp_path):
         gt.teach({"mlp": {"widths": [4]}}, problem, epochs=1, out=tmp_path)
     names = [path.name for path in (tmp_path / "studies").iterdir()]
     assert len(names) == 3 and sum(name.startswith("single-gaussian-") for name in names) == 2
+
+
+def test_unlike_classes_are_shown_equally_often_or_weighed(problem, tmp_path):
+    common = (problem.train.labels != 3).nonzero().flatten()
+    rare = (problem.train.labels == 3).nonzero().flatten()[:4]
+    unlike = replace(problem, train=problem.train.take(torch.cat([common, rare])))
+
+    def found(**recipe):
+        run = gt.teach(SMALL, unlike, out=tmp_path, epochs=6, batch_size=64, lr=0.05, **recipe)
+        answers = run.outputs("test").argmax(dim=1)
+        return (answers == run.targets["test.labels"])[run.targets["test.labels"] == 3].float().mean()
+
+    natural = found()
+    assert found(sampling="balanced") > natural + 0.2 and found(class_weights="balanced") > natural + 0.2
+    by_hand = [1.0] * 10
+    assert found(class_weights=by_hand) == natural

@@ -91,7 +91,7 @@ def test_teacher_and_branches_learn(names):
 def test_where_branches_begin(names, sites):
     objective = case(*names).objective()
     assert objective.sites == sites and len(objective.branches) == len(sites)
-    assert objective.needs == StudentFriendly.needs == Needs(network=frozenset({"stages"}))
+    assert objective.needs == StudentFriendly.needs == Needs(network=frozenset({"stages"}), weighs_classes=True)
 
 
 def test_branches_hold_the_students_blocks():

@@ -87,3 +87,15 @@ def test_a_target_map_changes_the_students_and_not_the_teachers():
 def test_what_cannot_run_is_refused_before_anything_trains(changes, message):
     with pytest.raises(ConfigError, match=message):
         plan(**changes)
+
+
+def test_class_weights_that_nothing_follows_are_refused_before_anything_trains():
+    weights = {"recipe": {"class_weights": "balanced"}}
+    plan(**weights)  # objectives are scores, and methods have the label's cross-entropy
+    students = {"pure": {"model": "mlp", "method": {"kd": {"gamma": 0}}}}
+    with pytest.raises(ConfigError, match=r"class_weights: weigh scores against labels, got kd, "):
+        plan(students=students, **weights)
+    with pytest.raises(ConfigError, match=r"class_weights: must have one number for each of 10 classes, got 2"):
+        plan(recipe={"class_weights": [1, 2]})
+    with pytest.raises(ConfigError, match=r"sampling.* cannot be balanced with filter_table"):
+        plan(recipe={"sampling": "balanced", "filter_table": 0.1})

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from goodteacher.study.runspec import RunSpec
+from goodteacher.study.runspec import LATER, RunSpec
 from goodteacher.study.teaching import Teaching
 from goodteacher.train.recipe import Recipe
 
@@ -27,3 +27,10 @@ def test_a_spec_reads_back_with_its_id(spec):
 
 def test_another_spec_has_another_id():
     assert len({TEACHER.id, STUDENT.id, replace(TEACHER, seed=4).id, replace(TEACHER, fold=(2, 5)).id}) == 4
+
+
+def test_fields_of_a_recipe_that_came_later_leave_the_ids_of_earlier_runs_as_they_were():
+    earlier = {key: value for key, value in RECIPE.items() if key not in LATER}
+    assert replace(TEACHER, recipe=earlier).id == TEACHER.id
+    for change in ({"sampling": "balanced"}, {"class_weights": "balanced"}, {"class_weights": [1.0, 2.0]}):
+        assert replace(TEACHER, recipe={**RECIPE, **change}).id != TEACHER.id

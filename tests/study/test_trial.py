@@ -44,7 +44,7 @@ def needs(method, student=SMALL, teacher=BIG, facts=FACTS):
         ("kd", Needs(uses_teacher=True)),
         ("at", Needs(STAGES, STAGES, uses_teacher=True)),
         ("rkd", Needs(EMBEDDING, EMBEDDING, uses_teacher=True)),
-        ("mlkd", Needs(views=frozenset({"strong"}), uses_teacher=True)),
+        ("mlkd", Needs(views=frozenset({"strong"}), uses_teacher=True, weighs_classes=True)),
         ("rkd + at", Needs(STAGES | EMBEDDING, STAGES | EMBEDDING, uses_teacher=True)),
         ("crd", Needs(EMBEDDING, EMBEDDING, uses_teacher=True, examples=True)),
         ("ft", Needs(STAGES, STAGES, uses_teacher=True, preparation=frozenset({"paraphraser"}))),

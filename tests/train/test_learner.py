@@ -218,5 +218,5 @@ def test_a_table_needs_answers_of_the_network_to_plain_batches():
 @pytest.mark.parametrize("options", [{"mixup": 0.4}, {"cutmix": 1.0}])
 def test_a_loader_must_mix_as_the_recipe_says(options):
     for item, source in [(learner(**options), loader(learner())), (learner(), loader(learner(**options)))]:
-        with pytest.raises(ConfigError, match="mixture of x: must be made by the loader"):
+        with pytest.raises(ConfigError, match="batches of x: must be made by the loader"):
             fit([item], source, PROBLEM, epochs=4)

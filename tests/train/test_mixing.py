@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -12,7 +14,7 @@ from goodteacher.models.mlp import MLP
 from goodteacher.objectives.table import build_objective
 from goodteacher.train.frozen import FoldTeacher, MappedTeacher, NetworkTeacher, TableTeacher
 from goodteacher.train.learner import Learner
-from goodteacher.train.mixing import check_mixing, mixed_terms
+from goodteacher.train.mixing import check_mixing, check_weighing, mixed_terms
 from goodteacher.train.recipe import Recipe
 
 C = 3
@@ -91,3 +93,53 @@ def test_teachers_that_answer_by_example_are_refused():
 def test_a_learner_refuses_by_itself():
     with pytest.raises(ConfigError, match=r"mixup: .*SoTeacher"):
         Learner("x", MLP(C, input_shape=(2,)), build_objective("soteacher", SETTING), MIXING)
+
+
+WEIGHTS = torch.tensor([0.5, 1.0, 4.0])
+SCORES = (
+    "cross_entropy",
+    "focal",
+    "brier_logits",
+    "label_smoothing",
+    "brier",
+    "confidence_penalty",
+    "soteacher",
+    "tolerant",
+)
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_class_weights_multiply_what_each_label_contributes(name):
+    loss, terms = build_objective(name, SETTING), {}
+    scored = {**terms, **loss(Output(LOGITS), None, replace(batch(None), class_weights=WEIGHTS), PROGRESS)}
+    alike = loss(Output(LOGITS), None, replace(batch(None), class_weights=torch.ones(C)), PROGRESS)
+    plain = loss(Output(LOGITS), None, batch(None), PROGRESS)
+    assert loss.needs.weighs_classes
+    for term in plain:
+        torch.testing.assert_close(alike[term], plain[term])
+    assert any(not torch.allclose(scored[term], plain[term]) for term in plain)
+
+
+def test_weighed_cross_entropy_is_pytorchs_times_the_mean_weight():
+    terms = PLAIN(Output(LOGITS), None, replace(batch(None), class_weights=WEIGHTS), PROGRESS)
+    theirs = nn.functional.cross_entropy(LOGITS, OWN, weight=WEIGHTS) * WEIGHTS[OWN].mean()
+    torch.testing.assert_close(terms["cross_entropy"], theirs)
+    mixed = mixed_terms(PLAIN, Output(LOGITS), None, replace(batch(Mixed(OTHER, 0.3)), class_weights=WEIGHTS), PROGRESS)
+    own, other = (nn.functional.cross_entropy(LOGITS, y, reduction="none") * WEIGHTS[y] for y in (OWN, OTHER))
+    torch.testing.assert_close(mixed["cross_entropy"], (0.3 * own + 0.7 * other).mean())
+
+
+def test_a_method_weighs_its_labels_cross_entropy_and_nothing_of_the_teacher():
+    weighed, teacher = replace(batch(None), class_weights=WEIGHTS), Output(LOGITS.flip(0))
+    method = build_method({"kd": {"gamma": 1.0}}, SETTING)
+    plain, other = (method(Output(LOGITS), teacher, b, PROGRESS) for b in (batch(None), weighed))
+    assert torch.equal(plain["kd"], other["kd"]) and not torch.equal(plain["cross_entropy"], other["cross_entropy"])
+    assert method.needs.weighs_classes and not build_method({"kd": {"gamma": 0.0}}, SETTING).needs.weighs_classes
+
+
+def test_weights_that_nothing_follows_are_refused():
+    pure = build_method({"kd": {"gamma": 0.0}}, SETTING)
+    with pytest.raises(ConfigError, match=r"class_weights: weigh scores against labels, got kd, .*sampling: balanced"):
+        check_weighing(Recipe(class_weights="balanced"), pure.needs, "kd")
+    check_weighing(Recipe(), pure.needs, "kd")
+    check_weighing(Recipe(class_weights="balanced"), PLAIN.needs, "cross_entropy")

@@ -30,3 +30,20 @@ def test_perceptrons_on_a_cpu_stay_in_fp32():
 def test_convolutions_are_laid_out_channels_last():
     model = lay_out(CifarResNet(10, depth=8))
     assert model.conv1.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_strided_1x1_convolution_of_few_channels_stays_plain_where_its_gradient_would_corrupt_memory(monkeypatch):
+    # torch 2.13 on a processor with AVX2 and no AVX-512: the process died of "corrupted size vs. prev_size".
+    x = torch.randn(10, 4, 8, 8).contiguous(memory_format=torch.channels_last)
+    for capability, plain in (("AVX2", True), ("AVX512", False)):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda c=capability: c)
+        few, many = torch.nn.Conv2d(4, 6, 1, stride=2, bias=False), torch.nn.Conv2d(8, 6, 1, stride=2)
+        model = lay_out(lay_out(torch.nn.ModuleList([few, many])))
+        assert len(few._forward_pre_hooks) == plain and not many._forward_pre_hooks
+        assert (few.weight.stride() == (4, 1, 1, 1)) == plain
+        if not plain:
+            continue
+        few(x).sum().backward()
+        expected = x[:, :, ::2, ::2].sum(dim=(0, 2, 3)).expand(6, 4)
+        torch.testing.assert_close(few.weight.grad.flatten(1), expected, rtol=1e-4, atol=1e-4)
+        assert len(model.state_dict()) == 3

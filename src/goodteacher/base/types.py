@@ -52,6 +52,7 @@ class Batch:
         indices: ``(N,)`` int64, each example's row in the training split; stable over epochs.
         views: further augmented views by name (``strong``, ``rotated``), present only if somebody needs them.
         mixed: where each input is a mixture with another example's, that example's label; None for plain inputs.
+        class_weights: ``(C,)`` what the score against a label is multiplied by, for the network in training; None for 1.
         spec: what the inputs and views were made for; None where nobody says, and then no network can ask for another.
         seen: the batch as networks of other input specs see it, by spec: made by the first who asks (see `adapt.seen_by`).
     """
@@ -61,8 +62,24 @@ class Batch:
     indices: Tensor
     views: Mapping[str, Tensor] = field(default_factory=dict)
     mixed: Mixed | None = None
+    class_weights: Tensor | None = None
     spec: InputSpec | None = None
     seen: dict[InputSpec, Batch] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def weighed_mean(self, score: PerExample) -> Tensor:
+        r"""Return the mean over the batch of a score against its labels, each multiplied by the weight of its class.
+
+        .. math:: \frac{1}{N} \sum_n w_{y_n} \ell_n
+
+        Args:
+            score: ``(N,)``.
+
+        Returns:
+            Scalar.
+        """
+        if self.class_weights is None:
+            return score.mean()
+        return (score * self.class_weights.to(score)[self.labels]).mean()
 
 
 @dataclass(frozen=True)
@@ -105,6 +122,7 @@ class Needs:
         preparation: names of things to be prepared once per teacher before any student starts.
         initial_epochs: epochs of an initialisation stage before the main training.
         prepares: whether `Loss.prepare` is to be called on the network before the first step.
+        weighs_classes: whether it has a score against labels that follows ``batch.class_weights``, through `Batch.weighed_mean`.
     """
 
     network: frozenset[Tap] = frozenset()
@@ -116,6 +134,7 @@ class Needs:
     initial_epochs: int = 0
     output: bool = True
     prepares: bool = False
+    weighs_classes: bool = False
 
     def __or__(self, other: Needs) -> Needs:
         return Needs(
@@ -128,6 +147,7 @@ class Needs:
             max(self.initial_epochs, other.initial_epochs),
             self.output or other.output,
             self.prepares or other.prepares,
+            self.weighs_classes or other.weighs_classes,
         )
 
 

@@ -102,7 +102,11 @@ class Weighted(Loss):
         needs = Needs()
         for name in plain.reads:
             needs = needs | READS[name].needs
-        self.needs = needs
+        # A score against labels alone: where a teacher speaks too, it is the teacher that weighs.
+        scores = "labels" in plain.reads and not needs.uses_teacher
+        self.needs = replace(
+            needs, weighs_classes=scores and "reduction" in inspect.signature(plain.function).parameters
+        )
         if plain.every_stage:
             shapes_of(setting, plain.term, student="stages")
         self._try(setting)
@@ -138,6 +142,8 @@ class Weighted(Loss):
 
     def _value(self, network: Output, teacher: Output, batch: Batch) -> Tensor:
         given = {name: read(network, teacher, batch) for name, read in self.reads.items()}
+        if batch.class_weights is not None and self.needs.weighs_classes:
+            return batch.weighed_mean(self.plain.function(**given, **self.options, reduction="none"))
         return self.plain.function(**given, **self.options)
 
     def extra_repr(self) -> str:

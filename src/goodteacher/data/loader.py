@@ -12,6 +12,7 @@ from goodteacher.base.errors import ConfigError, check_choice, check_range
 from goodteacher.base.seeds import numpy_stream, torch_stream
 from goodteacher.base.types import Batch
 from goodteacher.data.augment import AUGMENTATIONS, augment, normalise, rotations
+from goodteacher.data.balance import balanced_order
 from goodteacher.data.mixing import mix
 from goodteacher.data.problem import Problem, SplitName
 
@@ -42,6 +43,7 @@ class Loader:
         augmentation: one of `AUGMENTATIONS`, or ``auto`` for the problem's own.
         views: further views of each image: ``weak`` (a second draw of the augmentation), ``strong`` (RandAugment on top),
             ``rotated`` (the first view at four angles).
+        balanced: whether each class is shown equally often instead of each example once.
         mixup: α > 0: inputs are blended with another example's, in a share drawn from Beta(α, α) a batch.
         cutmix: α > 0: a rectangle of each image is replaced by another's; with both, one of the two is drawn a batch.
         device: where the data live.
@@ -58,6 +60,7 @@ class Loader:
         seed: int,
         augmentation: str = "auto",
         views: frozenset[str] = frozenset(),
+        balanced: bool = False,
         mixup: float | None = None,
         cutmix: float | None = None,
         device: torch.device | str = "cpu",
@@ -77,7 +80,7 @@ class Loader:
         if "rotated" in views and problem.input_shape[1] != problem.input_shape[2]:
             raise ConfigError("view 'rotated'", rule="needs square images", received=f"shape {problem.input_shape}")
         self.seed, self.batch_size, self.views = seed, batch_size, views
-        self.mixup, self.cutmix = mixup, cutmix
+        self.mixup, self.cutmix, self.balanced = mixup, cutmix, balanced
         self.examples = len(problem.train)
         if self.examples < 2:
             raise ConfigError(
@@ -92,9 +95,15 @@ class Loader:
         self._order: tuple[int, Tensor] | None = None
 
     def order(self, epoch: int) -> Tensor:
-        """Return the permutation of a 0-based epoch, ``(N,)`` int64 on the CPU."""
+        """Return the rows of a 0-based epoch, ``(N,)`` int64 on the CPU: a permutation, or `balanced_order`."""
         if self._order is None or self._order[0] != epoch:
-            self._order = (epoch, torch.randperm(self.examples, generator=torch_stream(self.seed, "order", epoch)))
+            stream = torch_stream(self.seed, "order", epoch)
+            rows = (
+                balanced_order(self.labels, stream)
+                if self.balanced
+                else torch.randperm(self.examples, generator=stream)
+            )
+            self._order = (epoch, rows)
         return self._order[1]
 
     def batch(self, step: int) -> Batch:

@@ -6,7 +6,7 @@ from typing import final
 
 from goodteacher.base.errors import check_range
 from goodteacher.base.probability import log_soften, nll
-from goodteacher.base.types import Batch, Loss, Output, Progress, Terms
+from goodteacher.base.types import Batch, Loss, Needs, Output, Progress, Terms
 
 
 @final
@@ -17,6 +17,8 @@ class HardLabels(Loss):
         gamma: weight.
     """
 
+    needs = Needs(weighs_classes=True)
+
     def __init__(self, gamma: float = 1.0) -> None:
         super().__init__()
         check_range("gamma", gamma, low=0.0)
@@ -24,4 +26,4 @@ class HardLabels(Loss):
 
     def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``cross_entropy``."""
-        return {"cross_entropy": self.gamma * nll(log_soften(network.logits), batch.labels).mean()}
+        return {"cross_entropy": self.gamma * batch.weighed_mean(nll(log_soften(network.logits), batch.labels))}

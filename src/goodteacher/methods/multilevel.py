@@ -89,7 +89,7 @@ class MLKD(Loss):
         temperatures: whose losses are added.
     """
 
-    needs = Needs(views=frozenset({"strong"}), uses_teacher=True)
+    needs = Needs(views=frozenset({"strong"}), uses_teacher=True, weighs_classes=True)
 
     def __init__(
         self, *, alpha: float = 1.0, label: float = 1.0, temperatures: tuple[float, ...] = TEMPERATURES
@@ -110,5 +110,5 @@ class MLKD(Loss):
         return {
             "mlkd": self.alpha * plain,
             "mlkd_strong": self.alpha * strong,
-            "cross_entropy_strong": self.label * nll(log_soften(own), batch.labels).mean(),
+            "cross_entropy_strong": self.label * batch.weighed_mean(nll(log_soften(own), batch.labels)),
         }

@@ -89,7 +89,7 @@ class Labelled(Loss):
         weight: of the term.
     """
 
-    needs = Needs(examples=True)
+    needs = Needs(examples=True, weighs_classes=True)
     is_labelled: Tensor
 
     def __init__(self, setting: Setting, *, per_class: int = 100, seed: int = 0, weight: float = 1.0) -> None:
@@ -110,4 +110,5 @@ class Labelled(Loss):
         if not self.has_labels:
             raise ConfigError("method 'labelled'", rule="needs the labels of all training examples", received="none")
         known = self.is_labelled[batch.indices]
-        return {"labelled": self.weight * labelled_cross_entropy(network.logits, batch.labels, known)}
+        each = labelled_cross_entropy(network.logits, batch.labels, known, reduction="none")
+        return {"labelled": self.weight * batch.weighed_mean(each)}

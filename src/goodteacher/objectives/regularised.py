@@ -33,6 +33,8 @@ class ConfidencePenalty(Loss):
         beta: weight of the entropy.
     """
 
+    needs = Needs(weighs_classes=True)
+
     def __init__(self, *, beta: float = 0.1) -> None:
         super().__init__()
         check_range("beta", beta, low=0.0)
@@ -41,7 +43,7 @@ class ConfidencePenalty(Loss):
     def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the terms ``cross_entropy`` and ``negative_entropy``."""
         return {
-            "cross_entropy": scores.cross_entropy(network.logits, batch.labels),
+            "cross_entropy": batch.weighed_mean(scores.cross_entropy(network.logits, batch.labels, reduction="none")),
             "negative_entropy": self.beta * negative_entropy(network.logits),
         }
 
@@ -119,7 +121,7 @@ class SoTeacher(Loss):
     Source: Dong, Liu & Shang (2024).
     """
 
-    needs = Needs(examples=True)
+    needs = Needs(examples=True, weighs_classes=True)
 
     def __init__(
         self, setting: Setting, *, lipschitz: float = 1e-5, consistency: float = 1.0, schedule: Schedule = "linear"
@@ -137,7 +139,7 @@ class SoTeacher(Loss):
     def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the terms ``cross_entropy``, ``lipschitz`` and ``consistency``."""
         return {
-            "cross_entropy": scores.cross_entropy(network.logits, batch.labels),
+            "cross_entropy": batch.weighed_mean(scores.cross_entropy(network.logits, batch.labels, reduction="none")),
             **self.lipschitz(network, teacher, batch, progress),
             **self.consistency(network, teacher, batch, progress),
         }
@@ -152,6 +154,8 @@ class Tolerant(Loss):
         top: K ≥ 2, classes looked at.
     """
 
+    needs = Needs(weighs_classes=True)
+
     def __init__(self, *, eta: float = 0.6, top: int = 5) -> None:
         super().__init__()
         check_range("eta", eta, low=0.0, high=1.0)
@@ -161,7 +165,8 @@ class Tolerant(Loss):
     def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the terms ``cross_entropy`` and ``top_score_difference``."""
         return {
-            "cross_entropy": self.eta * scores.cross_entropy(network.logits, batch.labels),
+            "cross_entropy": self.eta
+            * batch.weighed_mean(scores.cross_entropy(network.logits, batch.labels, reduction="none")),
             "top_score_difference": (1 - self.eta) * top_score_difference(network.logits, top=self.top),
         }
 
@@ -180,7 +185,7 @@ class MCMI(Loss):
     Source: Ye et al. (2024).
     """
 
-    needs = Needs(prepares=True)
+    needs = Needs(prepares=True, weighs_classes=True)
     centres: Tensor
 
     def __init__(self, setting: Setting, *, weight: float = -0.25) -> None:
@@ -235,7 +240,7 @@ class MCMI(Loss):
                 remedy="call prepare(network, batches) once before training",
             )
         return {
-            "cross_entropy": scores.cross_entropy(network.logits, batch.labels),
+            "cross_entropy": batch.weighed_mean(scores.cross_entropy(network.logits, batch.labels, reduction="none")),
             "conditional_information": self.weight
             * conditional_information(network.logits, batch.labels, self.centres),
         }

@@ -14,7 +14,7 @@ from goodteacher.base.checks import check_labels, check_logits
 from goodteacher.base.errors import check_choice, check_range
 from goodteacher.base.probability import brier_score, log_soften, nll, one_hot, reduce
 from goodteacher.base.probability import cross_entropy as expected_nll
-from goodteacher.base.types import Batch, Labels, Logits, Loss, Output, Progress, Reduction, Terms
+from goodteacher.base.types import Batch, Labels, Logits, Loss, Needs, Output, Progress, Reduction, Terms
 
 PerClass = Literal["sum", "mean"]
 
@@ -137,6 +137,7 @@ class Brier(Loss):
         per_class: ``sum`` or ``mean`` over classes; ``auto`` makes them the same.
     """
 
+    needs = Needs(weighs_classes=True)
     advice = "use scale: auto, a longer warmup, or per_class: sum"
 
     def __init__(
@@ -152,7 +153,7 @@ class Brier(Loss):
     def forward(self, network: Output, teacher: Output | None, batch: Batch, progress: Progress) -> Terms:
         """Return the term ``brier`` and, while warming up, ``cross_entropy``."""
         share = 1.0 if self.warmup == 0 else min(1.0, progress.fraction / self.warmup)
-        score = brier(network.logits, batch.labels, per_class=self.per_class)
+        score = batch.weighed_mean(brier(network.logits, batch.labels, per_class=self.per_class, reduction="none"))
         scale: float | Tensor
         if isinstance(self.scale, str):
             classes = network.logits.shape[1] if self.per_class == "mean" else 1
@@ -163,7 +164,8 @@ class Brier(Loss):
             return {"brier": scale * score}
         return {
             "brier": share * scale * score,
-            "cross_entropy": (1 - share) * cross_entropy(network.logits, batch.labels),
+            "cross_entropy": (1 - share)
+            * batch.weighed_mean(cross_entropy(network.logits, batch.labels, reduction="none")),
         }
 
 

@@ -41,7 +41,9 @@ def examine_problem(problem: Problem) -> dict[str, str]:
     fewest, most = (f"'{problem.class_names[c]}' ({int(counts[c])})" for c in (low, high))
     findings["classes"] = f"fewest {fewest}, most {most} in training"
     if UNBALANCED * counts[low] < counts[high]:
-        findings["classes"] += " ! unbalanced: judge by balanced accuracy (goodteacher evaluate)"
+        findings["classes"] += (
+            " ! unbalanced: judge by balanced accuracy, and see sampling: balanced and class_weights: balanced"
+        )
     for name in ("validation", "test"):
         again = torch.isin(problem.hashes[name], problem.hashes["train"])
         leak = " ! leak" if bool(again.any()) else ""

@@ -15,6 +15,7 @@ from goodteacher.base.errors import GoodteacherError, StoreError
 from goodteacher.base.events import Event, Sink
 from goodteacher.base.seeds import seeded
 from goodteacher.base.types import Batch
+from goodteacher.data.balance import class_weights
 from goodteacher.data.facts import Facts
 from goodteacher.data.folds import without_fold
 from goodteacher.data.loader import Loader
@@ -170,7 +171,7 @@ def assemble(
     sample = load().batch(0)
     learners = {t: _learner(specs, names, seen, own, source, sample) for t, specs in trainings.items()}
     views = frozenset[str]().union(*(x.needs.views | views_of(x.teacher) for x in learners.values()))
-    loader = load(views=views, mixup=recipe.mixup, cutmix=recipe.cutmix)
+    loader = load(views=views, balanced=recipe.sampling == "balanced", mixup=recipe.mixup, cutmix=recipe.cutmix)
     for learner in learners.values():
         _prepare(learner, loader)
     return learners, loader
@@ -206,6 +207,7 @@ def _learner(
     with seeded(spec.seed, "method"):
         loss = loss_in_training(spec, network, facts, taught_by, own.train.labels)
     recipe = Recipe.model_validate(spec.recipe)
+    wanted, labels = recipe.class_weights, own.train.labels
     learner = Learner(
         names[spec.id],
         network,
@@ -216,6 +218,7 @@ def _learner(
         teacher=teacher,
         precision=_precision(store, spec, recipe, network, seen_by(sample, spec.input_spec(facts)).inputs),
         spec=spec.input_spec(facts),
+        class_weights=None if wanted is None else class_weights(labels, facts.classes, wanted),
         folder=store.training_folder(spec.training_id),
         device=source.device,
         examples=facts.examples,

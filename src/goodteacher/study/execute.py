@@ -16,7 +16,7 @@ from goodteacher.study.store import Store
 from goodteacher.train.checkpoint import load_checkpoint
 
 # What the loader needs of a recipe: runs of a cohort have it in common.
-SHARED = ("epochs", "batch_size", "augment", "mixup", "cutmix")
+SHARED = ("epochs", "batch_size", "augment", "sampling", "mixup", "cutmix")
 # Networks in one cohort: enough to share batches and teachers, few enough for memory.
 MAX_COHORT = 32
 
@@ -62,7 +62,7 @@ def ready_cohorts(
         if spec.training_id not in steps:
             steps[spec.training_id] = _checkpoint_step(store, spec)
         recipe = spec.recipe
-        shared = (spec.seed, spec.initial_epochs, spec.fold, *(recipe[k] for k in SHARED))
+        shared = (spec.seed, spec.initial_epochs, spec.fold, *(recipe.get(k) for k in SHARED))
         # Interrupted trainings may stand at different steps: together they would need two batches at a time.
         key = (*shared, steps[spec.training_id])
         groups.setdefault(key, []).append(spec)

@@ -37,7 +37,11 @@ def canonical_keep(keep: str, recipe: Recipe, where: str) -> str:
 
 
 def check_recipe(recipe: Recipe, where: str, facts: Facts) -> None:
-    """Raise `ConfigError` if a recipe asks of vectors what only images can have."""
+    """Raise `ConfigError` if a recipe asks of a problem what it cannot have."""
+    weights = recipe.class_weights
+    if isinstance(weights, tuple) and len(weights) != facts.classes:
+        rule = f"must have one number for each of {facts.classes} classes"
+        raise ConfigError(f"{where}.recipe.class_weights", rule=rule, received=len(weights))
     if recipe.cutmix is not None and not facts.is_image:
         raise ConfigError(f"{where}.recipe.cutmix", rule="needs image inputs", received=recipe.cutmix)
     if recipe.augment not in ("auto", "none") and not facts.is_image:

@@ -130,18 +130,18 @@ class _Planner:
         inputs = arm_inputs(spec.inputs, self.facts, f"teachers.{arm}")
         model = self.trial.model(spec.model, self._shape(inputs))
         start = self._start(arm, spec, model, seed)
-        teaching, kind, epochs = None, "teacher", 0
+        teaching, kind = None, "teacher"
         if spec.taught_by is not None:
             teaching, kind = self.teacher(spec.taught_by, seed), "student"
         loss, gamma = self._loss(arm, spec, (model, self._shape(inputs)), recipe)
-        if teaching is not None:
-            needs = self._needs((model, self._shape(inputs)), spec.taught_by, teaching, loss, f"teachers.{arm}")
-            epochs = needs.initial_epochs
-            teaching = self._prepared(needs.preparation, {}, recipe, seed, teaching, arm)
         plain = RunSpec(
             kind, model, loss, gamma, recipe.model_dump(mode="json"), keeps[0], seed, self.facts.fingerprint,
-            teaching, epochs, start, inputs=inputs.stored() if inputs else None,
+            start=start, inputs=inputs.stored() if inputs else None,
         )  # fmt: skip
+        if teaching is not None:
+            needs = self._needs(plain, spec.taught_by, teaching, f"teachers.{arm}")
+            teaching = self._prepared(needs.preparation, {}, recipe, seed, teaching, arm)
+            plain = replace(plain, teaching=teaching, initial_epochs=needs.initial_epochs)
         # From here on one description becomes several runs: by fold, by checkpoint, or one.
         if spec.cross_fit is not None:
             if teaching is not None and teaching.how in BY_EXAMPLE:
@@ -218,18 +218,14 @@ class _Planner:
         sees = given.spec.input_spec(given.facts)
         return None if sees is None or sees == self.facts.inputs else sees.stored()
 
-    def _needs(
-        self,
-        network: tuple[Parts, tuple[int, ...]],
-        arm: str | None,
-        teaching: Teaching | None,
-        loss: Parts,
-        where: str,
-    ) -> Needs:
-        """Return what a method needs on this pair of networks."""
-        run = teaching.network if teaching else None
-        teacher = None if run is None else self._network(run)
-        return self.trial.needs(network, teacher, loss, where=f"{where}, taught by {arm}")
+    def _needs(self, run: RunSpec, arm: str | None, teaching: Teaching | None, where: str) -> Needs:
+        """Return what a run's method needs under this teacher."""
+        network = teaching.network if teaching else None
+        teacher = None if network is None else self._network(network)
+        own = (run.model, run.input_shape(self.facts))
+        needs = self.trial.needs(own, teacher, run.loss, where=f"{where}, taught by {arm}")
+        self.trial.check_weighing(run, needs)
+        return needs
 
     def add_student(self, name: str) -> None:
         """Plan a student arm under each of its teachers, once per seed."""
@@ -273,7 +269,7 @@ class _Planner:
             # The epochs are shared out; a rest goes to the first stages.
             epochs = recipe.epochs // len(way) + (stage < recipe.epochs % len(way))
             own = validate(Recipe, {**recipe.model_dump(), "epochs": epochs}, f"{where}.route")
-            needs = self._needs((fixed.model, fixed.input_shape(self.facts)), arm, teaching, fixed.loss, where)
+            needs = self._needs(fixed, arm, teaching, where)
             taught = teaching and self._prepared(
                 needs.preparation, spec.preparation, own, fixed.seed, teaching, str(arm)
             )
@@ -345,5 +341,5 @@ class _Planner:
 
 # What a preparation does not take over from its student's recipe: what changes the weights kept, or the batches.
 PLAIN: dict[str, Any] = {
-    "ema": None, "swa": None, "swa_lr": None, "mixup": None, "cutmix": None, "filter_table": None,
+    "ema": None, "swa": None, "swa_lr": None, "mixup": None, "cutmix": None, "filter_table": None, "class_weights": None,
 }  # fmt: skip

@@ -15,6 +15,9 @@ from goodteacher.study.teaching import Teaching
 
 # Raised whenever a change of the code changes the numbers of a run with the same description.
 NUMERICS = 2
+# Fields of a recipe that came later, with the values under which nothing changes.
+LATER = {"sampling": "natural", "class_weights": None}
+_ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -110,5 +113,6 @@ class RunSpec:
 def _digest(value: dict[str, Any]) -> str:
     # What came later is left out where it says nothing, so that a run keeps the name it had before.
     said = {key: part for key, part in value.items() if key not in ("inputs", "code") or part is not None}
+    said["recipe"] = {key: part for key, part in value["recipe"].items() if LATER.get(key, _ABSENT) != part}
     text = json.dumps({**said, "numerics": NUMERICS}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -19,7 +19,7 @@ from goodteacher.study.build import Measured, check_classes, code_behind, draft,
 from goodteacher.study.names import Parts, named
 from goodteacher.study.runspec import RunSpec
 from goodteacher.study.spec import Named
-from goodteacher.train.mixing import check_mixing
+from goodteacher.train.mixing import check_mixing, check_weighing
 from goodteacher.train.recipe import Recipe
 
 # Memories with one row per example are built this small when a method is only tried out.
@@ -82,8 +82,10 @@ class Trial:
         parts = with_defaults(parts, OBJECTIVES)
         network = self.measured(model, shape)
         student = student_in(parts, lambda other: self.measured(other, self.facts.input_shape))
+        needs = Needs()
         for loss in self._built(parts, OBJECTIVES, network, None, student)[0]:
             check_mixing(recipe, loss)
+            needs = needs | loss.needs
             if loss.needs.prepares and not fine_tunes:
                 raise ConfigError(
                     f"{where}.objective",
@@ -91,6 +93,7 @@ class Trial:
                     received=" + ".join(parts),
                     remedy="say which: start: ARM or RUN in a study, --from RUN on the command line",
                 )
+        check_weighing(recipe, needs, " + ".join(parts))
         return parts
 
     def method(self, spec: Named) -> tuple[Parts, float]:
@@ -157,6 +160,11 @@ class Trial:
                 where, rule=f"the view '{min(needs.views - {'weak'})}' needs image inputs", received="vectors"
             )
         return needs
+
+    def check_weighing(self, run: RunSpec, needs: Needs) -> None:
+        """Raise `ConfigError` if a run weighs classes, and neither its method nor its label's cross-entropy could follow."""
+        weighs = needs | Needs(weighs_classes=run.gamma > 0)
+        check_weighing(Recipe.model_validate(run.recipe), weighs, " + ".join(run.loss))
 
     def memory_bytes(
         self,

@@ -21,9 +21,9 @@ from goodteacher.models.taps import Taps
 from goodteacher.train.averages import Average, PredictionAverages, estimate_batch_norm
 from goodteacher.train.checkpoint import load_checkpoint, save_checkpoint
 from goodteacher.train.infer import predict, quick_scores
-from goodteacher.train.mixing import check_mixing
+from goodteacher.train.mixing import check_mixing, check_weighing
 from goodteacher.train.optim import build_optimizer, learning_rate
-from goodteacher.train.precision import Precision, autocast, lay_out
+from goodteacher.train.precision import Precision, autocast, keep_memory_whole, lay_out
 from goodteacher.train.recipe import Recipe
 from goodteacher.train.records import Records
 from goodteacher.train.stall import stall_alarm, withdrawal
@@ -58,6 +58,7 @@ class Learner:
         taps: where the network is read.
         precision: decided beforehand.
         spec: what the network expects to see; None for what batches are made for.
+        class_weights: ``(C,)`` of the scores against labels, or None.
         folder: where the checkpoint and the records lie, or None to keep nothing on disk.
         device: where to train.
         examples: size of the training split, for a recipe with ``filter_table``.
@@ -84,17 +85,23 @@ class Learner:
         taps: Taps | None = None,
         precision: Precision = "fp32",
         spec: InputSpec | None = None,
+        class_weights: Tensor | None = None,
         folder: Path | None = None,
         device: torch.device | str = "cpu",
         examples: int = 0,
     ) -> None:
         check_mixing(recipe, loss, teacher)
+        check_weighing(recipe, loss.needs, type(loss).__name__)
         self.name, self.recipe, self.seed, self.teacher = name, recipe, seed, teacher
         self.folder, self.device = folder, torch.device(device)
         self.predictions = _predictions(recipe, loss, examples, self.device)
         network = lay_out(network.to(self.device))
-        loss.to(self.device)
-        self.task = Task(network, loss, taps=taps, precision=precision, spec=spec, predictions=self.predictions)
+        keep_memory_whole(loss.to(self.device))
+        weights = None if class_weights is None else class_weights.to(self.device)
+        self.task = Task(
+            network, loss,
+            taps=taps, precision=precision, spec=spec, class_weights=weights, predictions=self.predictions,
+        )  # fmt: skip
         self.step_task: nn.Module = self.task
         # What is evaluated and kept: the network itself, but for a method that hands over more (SimKD's projector and head).
         self.deployed = loss.deployed(network)

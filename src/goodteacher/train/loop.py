@@ -146,11 +146,12 @@ def _check_cohort(learners: Sequence[Learner], loader: Loader) -> None:
         missing = learner.needs.views - loader.views
         if missing:
             raise ConfigError(f"views of {learner.name}", rule="must be made by the loader", received=sorted(missing))
-        mixture = {"mixup": learner.recipe.mixup, "cutmix": learner.recipe.cutmix}
-        made = {"mixup": loader.mixup, "cutmix": loader.cutmix}
+        recipe = learner.recipe
+        mixture = {"mixup": recipe.mixup, "cutmix": recipe.cutmix, "balanced": recipe.sampling == "balanced"}
+        made = {"mixup": loader.mixup, "cutmix": loader.cutmix, "balanced": loader.balanced}
         if mixture != made:
             raise ConfigError(
-                f"mixture of {learner.name}", rule=f"must be made by the loader, {mixture}", received=f"{made}"
+                f"batches of {learner.name}", rule=f"must be made by the loader, {mixture}", received=f"{made}"
             )
         if learner.needs.uses_teacher and learner.teacher is None:
             raise ConfigError(f"learner {learner.name}", rule="needs a teacher", received="none")

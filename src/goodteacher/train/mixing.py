@@ -1,11 +1,11 @@
-"""Losses on mixed batches, and what cannot be had on them."""
+"""Losses on mixed batches and on weighed classes, and what cannot be had on them."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from goodteacher.base.errors import ConfigError
-from goodteacher.base.types import Batch, FrozenTeacher, Loss, Output, Progress, Terms
+from goodteacher.base.types import Batch, FrozenTeacher, Loss, Needs, Output, Progress, Terms
 from goodteacher.train.frozen import FoldTeacher, TableTeacher, is_derived, views_of
 from goodteacher.train.recipe import Recipe
 
@@ -57,6 +57,23 @@ def check_mixing(recipe: Recipe, loss: Loss, teacher: FrozenTeacher | None = Non
         name = " and ".join(asked)
         raise ConfigError(
             name, rule="makes inputs that are no single example", received=found[0], remedy=f"leave out {name}"
+        )
+
+
+def check_weighing(recipe: Recipe, needs: Needs, what: str) -> None:
+    """Raise `ConfigError` if a recipe weighs classes and nothing in a loss is a score against labels that could follow.
+
+    Args:
+        recipe: with class weights, or without.
+        needs: of the loss, its label's cross-entropy included.
+        what: the loss, for the message.
+    """
+    if recipe.class_weights is not None and not needs.weighs_classes:
+        raise ConfigError(
+            "class_weights",
+            rule="weigh scores against labels",
+            received=f"{what}, which has none that can be weighed",
+            remedy="give a method gamma > 0, add cross_entropy to an objective, or use sampling: balanced",
         )
 
 

@@ -25,7 +25,44 @@ def lay_out(model: nn.Module) -> nn.Module:
     """Return the network with convolution weights in channels_last, the layout batches arrive in."""
     if any(p.dim() == 4 for p in model.parameters()):
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        keep_memory_whole(model)
     return model
+
+
+def keep_memory_whole(model: nn.Module) -> None:
+    """Keep from channels_last those of a network's or a loss's convolutions whose gradient would corrupt memory in it."""
+    for module in model.modules():
+        if _must_be_plain(module):
+            _keep_plain(module)
+
+
+def _must_be_plain(module: nn.Module) -> bool:
+    """Say whether a convolution's weight gradient would write beyond its memory in channels_last.
+
+    PyTorch's oneDNN does so on processors with AVX2 and without AVX-512 for strided 1x1 convolutions of fewer than 8 channels
+    (seen with torch 2.13: the process dies of a corrupted heap).
+    """
+    return (
+        isinstance(module, nn.Conv2d)
+        and module.kernel_size == (1, 1)
+        and max(module.stride) > 1
+        and module.in_channels < 8
+        and torch.backends.cpu.get_cpu_capability() == "AVX2"
+    )
+
+
+def _keep_plain(module: nn.Module) -> None:
+    """Give a convolution its weight and its inputs in the plain layout."""
+    weight = module.weight
+    assert isinstance(weight, Tensor), "a convolution has a weight"
+    # A 1x1 weight counts as contiguous in either layout, so only a copy changes its strides.
+    weight.data = torch.empty_like(weight, memory_format=torch.contiguous_format).copy_(weight.data)
+    if _plain_input not in module._forward_pre_hooks.values():
+        module.register_forward_pre_hook(_plain_input)
+
+
+def _plain_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (inputs[0].contiguous(memory_format=torch.contiguous_format), *inputs[1:])
 
 
 def step_seconds(model: nn.Module, inputs: Tensor, precision: Precision, repeats: int = 3) -> float:

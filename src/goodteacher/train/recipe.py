@@ -156,6 +156,9 @@ class Recipe(Strict):
             one of the two is drawn a batch.
         filter_table: α in (0, 1], share of the newest in a running average of each training example's predictions, which
             becomes a table a student can learn from, or None.
+        sampling: ``natural`` shows each example once an epoch; ``balanced`` shows each class equally often, in epochs as long.
+        class_weights: of the scores against labels: ``balanced`` for the inverse of a class's number of examples, one positive
+            number per class in their order, or None. What a teacher learns then is p* of data drawn so, as under ``balanced``.
         augment: ``auto`` takes the problem's own.
         precision: ``auto`` times a step of the actual network in each.
         evaluate_every: epochs between looks at validation; the last is always looked at.
@@ -180,6 +183,8 @@ class Recipe(Strict):
     mixup: Positive | None = None
     cutmix: Positive | None = None
     filter_table: Annotated[float, Field(gt=0, le=1)] | None = None
+    sampling: Literal["natural", "balanced"] = "natural"
+    class_weights: Literal["balanced"] | tuple[Positive, ...] | None = None
     augment: Literal["auto", "none", "flip", "crop_flip", "resized_crop_flip"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     evaluate_every: Annotated[int, Field(ge=1)] = 1
@@ -201,6 +206,13 @@ class Recipe(Strict):
         if swa is not None and info.data.get("ema") is not None:
             raise ValueError("cannot be combined with ema, another average of the weights")
         return swa
+
+    @field_validator("sampling")
+    @classmethod
+    def _every_example(cls, sampling: str, info: ValidationInfo) -> str:
+        if sampling == "balanced" and info.data.get("filter_table") is not None:
+            raise ValueError("cannot be balanced with filter_table, which needs each example in each epoch")
+        return sampling
 
     @field_validator("swa_lr")
     @classmethod

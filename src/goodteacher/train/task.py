@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from goodteacher.base.checks import trusted_values
@@ -30,6 +30,7 @@ class Task(nn.Module):
         taps: where the network is read; by default `guess_taps`.
         precision: of the forward pass.
         spec: what the network expects to see; None for what batches are made for.
+        class_weights: ``(C,)`` of the scores against labels, or None.
         predictions: averages of the network's answers to plain batches, where somebody wants them.
     """
 
@@ -41,11 +42,13 @@ class Task(nn.Module):
         taps: Taps | None = None,
         precision: Precision = "fp32",
         spec: InputSpec | None = None,
+        class_weights: Tensor | None = None,
         predictions: PredictionAverages | None = None,
     ) -> None:
         super().__init__()
         self.network, self.loss = network, loss
         self.precision, self.spec, self.predictions = precision, spec, predictions
+        self.class_weights = class_weights
         self.tapped = TappedModel(network, taps)
 
     def forward(self, batch: Batch, teacher: Output | None, progress: Progress) -> Terms:
@@ -60,6 +63,8 @@ class Task(nn.Module):
             Terms, with gradient.
         """
         batch = seen_by(batch, self.spec)
+        if self.class_weights is not None:
+            batch = replace(batch, class_weights=self.class_weights)
         with autocast(batch.inputs.device, self.precision):
             output = self._output(batch)
         # In the stage of initialisation the classifier does not train yet: its answers are no predictions.
