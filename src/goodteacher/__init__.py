@@ -21,6 +21,7 @@ _HOMES = {
     "teach": "goodteacher.api",
     "distill": "goodteacher.api",
     "rank": "goodteacher.api",
+    "export": "goodteacher.ship.export",
     "choose_teacher": "goodteacher.automatic",
     "run_study": "goodteacher.api",
     "Run": "goodteacher.study.run",

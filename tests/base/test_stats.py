@@ -12,6 +12,7 @@ from goodteacher.base.stats import (
     holm,
     mean_interval,
     paired_difference,
+    paired_proportions,
     resamples,
     sign_flip_p,
     spearman,
@@ -212,3 +213,18 @@ def test_spearman_sign_and_ties():
 def test_spearman_of_too_little_says_nothing(x, y):
     got = spearman(x, y)
     assert nan(got.mean) and nan(got.low) and nan(got.high) and got.n == len(x) and not got.excludes_zero
+
+
+def test_paired_shares_are_compared_on_the_examples_that_differ():
+    a = np.array([True] * 80 + [False] * 20)
+    b = a.copy()
+    b[:8], b[95:] = False, True
+    found = paired_proportions(a.tolist(), b.tolist())
+    assert found.mean == pytest.approx(0.03) and found.n == 100
+    half = 1.959964 * np.sqrt(8 + 5 + 1 - 9 / 102) / 102
+    assert (found.low, found.high) == pytest.approx((3 / 102 - half, 3 / 102 + half))
+    turned = paired_proportions(b.tolist(), a.tolist())
+    assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
+    for pair in (([], []), ([True], [True, False])):
+        with pytest.raises(ConfigError, match="must be as many on both sides"):
+            paired_proportions(*pair)

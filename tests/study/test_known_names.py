@@ -14,9 +14,11 @@ from goodteacher.maps.table import MAPS
 from goodteacher.methods.table import METHODS
 from goodteacher.models.table import MODELS
 from goodteacher.objectives.table import OBJECTIVES
+from goodteacher.ship.formats import FORMATS
 from goodteacher.study import known_names
 
 TABLES = {
+    "FORMATS": FORMATS,
     "SOURCES": SOURCES,
     "MAPS": MAPS,
     "METHODS": METHODS,

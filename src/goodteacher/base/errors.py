@@ -48,6 +48,10 @@ class TrainingError(GoodteacherError, RuntimeError):
     """Training that cannot go on: a loss that is not finite, a model that does not fit its data."""
 
 
+class ExportError(GoodteacherError, RuntimeError):
+    """An exported file that cannot be made, or does not answer as its network does."""
+
+
 class StoreError(GoodteacherError, OSError):
     """A run folder that cannot be read or written."""
 

@@ -55,6 +55,7 @@ def _show_study(results: Results, screen: Any) -> None:
         run, out = results.best, results.store.root
         say(f"Best on validation: {run.describe()}, in {run.path}")
         say(f"Next: goodteacher evaluate {run.id} --out {out}   or   goodteacher predict {run.id} FILES --out {out}")
+        say(f"To ship it: goodteacher export {run.id} --to DIR --out {out}")
 
 
 def _runs(results: Results, arm: str) -> list[str]:

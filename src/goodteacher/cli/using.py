@@ -1,4 +1,4 @@
-"""Commands that use a finished run: predict, evaluate."""
+"""Commands that use a finished run: predict, evaluate, export."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import csv
 import io
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from goodteacher.cli.options import Device, Json, Out, Root, app, begin, console
+from goodteacher.cli.options import Device, Json, Out, Quiet, Root, app, begin, console, names_of
 
 Named = Annotated[str, typer.Argument(help="A finished run: its id, the beginning of it, or its folder.")]
 
@@ -110,3 +111,68 @@ def evaluate(
         plain = {name: {k: v for k, v in e.items() if v == v} for name, e in scores.items()}  # noqa: PLR0124 - NaN
         classes = [asdict(row) for row in result.classes]
         print(json.dumps({"run": found.id, "scores": plain, "classes": classes, "notes": said}))
+
+
+@app.command()
+def export(
+    run: Named,
+    to: Annotated[Path, typer.Option("--to", help="The folder to write; an earlier export in it is replaced.")],
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="safetensors, torch, onnx or int8; repeatable; all by default.",
+            autocompletion=names_of("FORMATS"),
+        ),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="What the files are checked on; by default the data it was trained on.")
+    ] = None,
+    qat: Annotated[
+        bool, typer.Option("--qat", help="For int8: train on under the same teacher while rounding, first.")
+    ] = False,
+    max_loss: Annotated[
+        float, typer.Option("--max-loss", min=0, help="Points of accuracy that int8 may lose; more is an error.")
+    ] = 1.0,
+    licence: Annotated[str, typer.Option("--license", help="For the model card, such as apache-2.0.")] = "",
+    root: Root = Path("data"),
+    out: Out = Path("goodteacher-runs"),
+    device: Device = "auto",
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write a finished network as files that load anywhere, with its preprocessing inside, each checked on held-out data."""
+    from goodteacher.base.errors import ConfigError, check_choice
+    from goodteacher.study.known_names import FORMATS
+
+    for name in formats or []:
+        check_choice("format", name, FORMATS)
+    if qat and formats and "int8" not in formats:
+        raise ConfigError("--qat", rule="is for format int8", received=", ".join(formats))
+    place, _ = begin(device, "local")
+    from goodteacher.data.sources import load
+    from goodteacher.report import tables
+    from goodteacher.report.progress import shown
+    from goodteacher.ship.card import files_grid
+    from goodteacher.ship.deployed import deployed
+    from goodteacher.ship.export import export as written
+    from goodteacher.ship.formats import checked_formats
+    from goodteacher.ship.lines import loading
+    from goodteacher.ship.quantisation_aware import trained_for_int8
+    from goodteacher.study.origin import data_of
+
+    chosen, found, screen = checked_formats(tuple(formats or ())), run_of(run, out), console()
+    problem = load(data, root=root) if data else data_of(found)
+    with shown(screen, quiet=quiet) as tell:
+        other = trained_for_int8(found, problem, device=place, tell=tell) if qat else None
+    made = written(found, to, problem, formats=chosen, max_loss=max_loss / 100, licence=licence, for_int8=other)
+    say = partial(screen.print, markup=False, highlight=False, soft_wrap=True)
+    say(f"{found.describe()}\n{problem.describe()}")
+    tables.show(files_grid(made.checks), screen)
+    file = next((name for name in ("int8", "onnx", "torch") if name in chosen), None)
+    if file is not None:
+        say(f"In {made.folder}, without goodteacher:\n\n{loading(file, deployed(found))}\n")
+    say(f"Written: {made.folder}, with its card {made.folder / 'README.md'}")
+    if as_json:
+        files = [check.stored() for check in made.checks]
+        print(json.dumps({"run": found.id, "folder": str(made.folder), "files": files}))

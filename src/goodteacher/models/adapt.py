@@ -44,24 +44,41 @@ def see(inputs: Tensor, made: InputSpec, wanted: InputSpec) -> Tensor:
     if made == wanted:
         return inputs
     check_adaptable(made, wanted, "a network")
-    if made.is_image:
+    return shown(inputs, wanted, *_kept(made, wanted, inputs.device))
+
+
+def shown(inputs: Tensor, wanted: InputSpec, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return inputs in the size, the channels and the normalisation that are wanted.
+
+    Args:
+        inputs: ``(N, C, H, W)`` or ``(N, D)``, normalised as made.
+        wanted: what the network expects.
+        scale: of `affine`.
+        shift: of `affine`.
+    """
+    if wanted.is_image:
         inputs = inputs.expand(-1, wanted.shape[0], -1, -1)
         if inputs.shape[2:] != wanted.size:
             inputs = functional.interpolate(inputs, size=wanted.size, mode="bilinear", antialias=True)
-    scale, shift = _affine(made, wanted, inputs.device)
     seen = inputs * scale + shift
-    return seen.contiguous(memory_format=torch.channels_last) if made.is_image else seen
+    return seen.contiguous(memory_format=torch.channels_last) if wanted.is_image else seen
 
 
 @lru_cache(maxsize=64)
-def _affine(made: InputSpec, wanted: InputSpec, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return factor and summand per channel or feature; kept, since every batch needs them on its device."""
+def _kept(made: InputSpec, wanted: InputSpec, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return `affine`, kept, since every batch needs it on its device."""
+    scale, shift = affine(made, wanted)
+    return scale.to(device), shift.to(device)
+
+
+def affine(made: InputSpec, wanted: InputSpec) -> tuple[Tensor, Tensor]:
+    """Return the factor and the summand per channel or feature that turn one normalisation into another."""
     mean, std, other_mean, other_std = (
         torch.tensor(values, dtype=torch.float64) for values in (made.mean, made.std, wanted.mean, wanted.std)
     )
     shape = (-1, 1, 1) if made.is_image else (-1,)
     factor, summand = std / other_std, (mean - other_mean) / other_std
-    return factor.float().view(shape).to(device), summand.float().view(shape).to(device)
+    return factor.float().view(shape), summand.float().view(shape)
 
 
 def seen_by(batch: Batch, wanted: InputSpec | None) -> Batch:

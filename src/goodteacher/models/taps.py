@@ -141,13 +141,13 @@ class TappedModel:
             return _output(logits, read, self.taps.sites(wanted))
         # Without taps the wrapper runs as it is, compiled or distributed.
         if not wanted:
-            return Output(logits=_logits(self.model(inputs)))
+            return Output(logits=logits_of(self.model(inputs)))
         by_tap = self.taps.sites(wanted)
         read = {}
         handles = self._attach(by_tap, read)
         try:
             with _plain_calls(self._tapped):
-                logits = _logits(self._tapped(inputs))
+                logits = logits_of(self._tapped(inputs))
         finally:
             for handle in handles:
                 handle.remove()
@@ -167,7 +167,7 @@ class TappedModel:
         self._attach(self.taps.sites(wanted), read)
 
         def call(inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            return _logits(self.inner(inputs)), dict(read)
+            return logits_of(self.inner(inputs)), dict(read)
 
         self._compiled = (wanted, torch.compile(call, *args, **options))
 
@@ -223,7 +223,7 @@ def _output(logits: Tensor, read: Mapping[str, Tensor], by_tap: Mapping[Tap, tup
     )
 
 
-def _logits(answer: object) -> Tensor:
+def logits_of(answer: object) -> Tensor:
     """Return the logits of a network's answer: a tensor, or an object with ``logits`` as transformers return."""
     logits = getattr(answer, "logits", answer)
     if not isinstance(logits, Tensor) or logits.dim() != 2:

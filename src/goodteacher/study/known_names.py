@@ -41,6 +41,7 @@ QUANTITIES = (
     "lipschitz_jacobian", "out_of_fold_brier", "out_of_fold_nll", "out_of_fold_accuracy", "in_sample_brier",
     "in_sample_nll", "in_sample_mse", "taught_mse", "taught_kl", "truth_mse", "truth_kl", "votes_mse", "votes_kl",
 )  # fmt: skip
+FORMATS = ("safetensors", "torch", "onnx", "int8")  # that `export` writes
 ENGINES = ("local", "processes", "ray")
 KINDS = ("models", "objectives", "methods", "maps", "data", "recipes", "runs", "taps")  # that `list` shows
 

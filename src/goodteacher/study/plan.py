@@ -341,5 +341,6 @@ class _Planner:
 
 # What a preparation does not take over from its student's recipe: what changes the weights kept, or the batches.
 PLAIN: dict[str, Any] = {
-    "ema": None, "swa": None, "swa_lr": None, "mixup": None, "cutmix": None, "filter_table": None, "class_weights": None,
+    "ema": None, "swa": None, "swa_lr": None, "mixup": None, "cutmix": None, "filter_table": None,
+    "class_weights": None, "quantise": None,
 }  # fmt: skip

@@ -16,7 +16,7 @@ from goodteacher.study.teaching import Teaching
 # Raised whenever a change of the code changes the numbers of a run with the same description.
 NUMERICS = 2
 # Fields of a recipe that came later, with the values under which nothing changes.
-LATER = {"sampling": "natural", "class_weights": None}
+LATER = {"sampling": "natural", "class_weights": None, "quantise": None}
 _ABSENT = object()
 
 

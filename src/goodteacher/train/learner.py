@@ -100,7 +100,8 @@ class Learner:
         weights = None if class_weights is None else class_weights.to(self.device)
         self.task = Task(
             network, loss,
-            taps=taps, precision=precision, spec=spec, class_weights=weights, predictions=self.predictions,
+            taps=taps, precision=precision, spec=spec, class_weights=weights, rounds=recipe.quantise is not None,
+            predictions=self.predictions,
         )  # fmt: skip
         self.step_task: nn.Module = self.task
         # What is evaluated and kept: the network itself, but for a method that hands over more (SimKD's projector and head).

@@ -36,19 +36,19 @@ def keep_memory_whole(model: nn.Module) -> None:
             _keep_plain(module)
 
 
-def _must_be_plain(module: nn.Module) -> bool:
-    """Say whether a convolution's weight gradient would write beyond its memory in channels_last.
+# Channels that fill a vector register, and the most pixels of a map for which fewer channels did no harm.
+VECTORS = {"AVX2": (8, 0), "AVX512": (16, 32 * 32)}
 
-    PyTorch's oneDNN does so on processors with AVX2 and without AVX-512 for strided 1x1 convolutions of fewer than 8 channels
-    (seen with torch 2.13: the process dies of a corrupted heap).
+
+def _must_be_plain(module: nn.Module) -> bool:
+    """Say whether a convolution's weight gradient may write beyond its memory in channels_last.
+
+    PyTorch's oneDNN does so for strided 1x1 convolutions of fewer channels than fill a vector register; the process dies of a
+    corrupted heap. Seen with torch 2.13: below 8 channels at any size with AVX2, 8 channels of 64x64 with AVX-512.
     """
-    return (
-        isinstance(module, nn.Conv2d)
-        and module.kernel_size == (1, 1)
-        and max(module.stride) > 1
-        and module.in_channels < 8
-        and torch.backends.cpu.get_cpu_capability() == "AVX2"
-    )
+    if not isinstance(module, nn.Conv2d) or module.kernel_size != (1, 1) or max(module.stride) == 1:
+        return False
+    return module.in_channels < VECTORS.get(torch.backends.cpu.get_cpu_capability(), (0, 0))[0]
 
 
 def _keep_plain(module: nn.Module) -> None:
@@ -62,6 +62,9 @@ def _keep_plain(module: nn.Module) -> None:
 
 
 def _plain_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    harmless = VECTORS.get(torch.backends.cpu.get_cpu_capability(), (0, 0))[1]
+    if inputs[0].device.type != "cpu" or inputs[0].shape[-2:].numel() <= harmless:
+        return inputs
     return (inputs[0].contiguous(memory_format=torch.contiguous_format), *inputs[1:])
 
 

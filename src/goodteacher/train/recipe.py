@@ -159,6 +159,8 @@ class Recipe(Strict):
         sampling: ``natural`` shows each example once an epoch; ``balanced`` shows each class equally often, in epochs as long.
         class_weights: of the scores against labels: ``balanced`` for the inverse of a class's number of examples, one positive
             number per class in their order, or None. What a teacher learns then is p* of data drawn so, as under ``balanced``.
+        quantise: ``int8`` trains for a file of 8 bits: weights and inputs of convolutions and linear layers are rounded so while
+            training; the network that is kept is a plain one. None for no rounding.
         augment: ``auto`` takes the problem's own.
         precision: ``auto`` times a step of the actual network in each.
         evaluate_every: epochs between looks at validation; the last is always looked at.
@@ -185,6 +187,7 @@ class Recipe(Strict):
     filter_table: Annotated[float, Field(gt=0, le=1)] | None = None
     sampling: Literal["natural", "balanced"] = "natural"
     class_weights: Literal["balanced"] | tuple[Positive, ...] | None = None
+    quantise: Literal["int8"] | None = None
     augment: Literal["auto", "none", "flip", "crop_flip", "resized_crop_flip"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     evaluate_every: Annotated[int, Field(ge=1)] = 1

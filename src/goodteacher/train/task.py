@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from goodteacher.models.taps import TappedModel, Taps
 from goodteacher.train.averages import PredictionAverages
 from goodteacher.train.mixing import mixed_terms
 from goodteacher.train.precision import Precision, autocast
+from goodteacher.train.rounding import Rounded
 
 
 class Task(nn.Module):
@@ -31,6 +33,7 @@ class Task(nn.Module):
         precision: of the forward pass.
         spec: what the network expects to see; None for what batches are made for.
         class_weights: ``(C,)`` of the scores against labels, or None.
+        rounds: whether the network computes with weights and inputs of 8 bits in a step, see `Rounded`.
         predictions: averages of the network's answers to plain batches, where somebody wants them.
     """
 
@@ -43,9 +46,11 @@ class Task(nn.Module):
         precision: Precision = "fp32",
         spec: InputSpec | None = None,
         class_weights: Tensor | None = None,
+        rounds: bool = False,
         predictions: PredictionAverages | None = None,
     ) -> None:
         super().__init__()
+        self.rounds = rounds
         self.network, self.loss = network, loss
         self.precision, self.spec, self.predictions = precision, spec, predictions
         self.class_weights = class_weights
@@ -65,7 +70,7 @@ class Task(nn.Module):
         batch = seen_by(batch, self.spec)
         if self.class_weights is not None:
             batch = replace(batch, class_weights=self.class_weights)
-        with autocast(batch.inputs.device, self.precision):
+        with autocast(batch.inputs.device, self.precision), Rounded() if self.rounds else nullcontext():
             output = self._output(batch)
         # In the stage of initialisation the classifier does not train yet: its answers are no predictions.
         if self.predictions is not None and not progress.initial:
