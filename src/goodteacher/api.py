@@ -23,6 +23,7 @@ from goodteacher.models.custom import hand_over
 from goodteacher.report.page import write_page
 from goodteacher.report.progress import shown
 from goodteacher.study.execute import Summary, execute
+from goodteacher.study.footprint import measure_footprint
 from goodteacher.study.plan import plan_study
 from goodteacher.study.planned import Given, Plan
 from goodteacher.study.run import Run
@@ -128,6 +129,8 @@ def run_study(
         summary = execute(plan, data, store, device=place, engine=engine, workers=workers, tell=tell)
     finished = Finished(plan, summary, store.study_folder(spec.name))
     if page and len(summary.failed) < len(plan.runs):
+        for run in dict.fromkeys(finished.results.cost_runs.values()):
+            measure_footprint(store.run(run))
         write_page(finished.results)
     return finished
 

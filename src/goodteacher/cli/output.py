@@ -31,6 +31,7 @@ def show_results(folders: list[Path], *, as_json: bool, failed: dict[str, str] |
 def _show_study(results: Results, screen: Any) -> None:
     from goodteacher.report import tables
     from goodteacher.report.conclusion import conclusion
+    from goodteacher.report.costs import cost_grid
 
     def say(text: str, style: str | None = None) -> None:
         screen.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
@@ -40,6 +41,7 @@ def _show_study(results: Results, screen: Any) -> None:
         say(f"Note: {note}")
     tables.show(tables.teacher_grid(results.ranked) if results.ranked else None, screen)
     tables.show(tables.student_grid(results) if results.students else None, screen)
+    tables.show(cost_grid(results), screen)
     tables.show(tables.predictor_grid(results), screen)
     tables.show(tables.distance_grid(results), screen)
     screen.print(f"\n{conclusion(results)}\n", markup=False, highlight=False)

@@ -21,6 +21,7 @@ from goodteacher.diagnose.evaluation import class_scores
 from goodteacher.diagnose.ranking import PREDICTORS, Candidate, Ranked, rank_candidates
 from goodteacher.diagnose.scorecard import DIRECTION
 from goodteacher.study.answers import Answers
+from goodteacher.study.footprint import Footprint, footprint
 from goodteacher.study.run import Run
 from goodteacher.study.seen import problem_rows, seen_examples
 from goodteacher.study.store import load_study
@@ -166,6 +167,25 @@ class Results:
             for name in ("mse", "kl"):
                 found[f"{name}@T={temperature:g}"] = float(np.mean([float(r[name].mean()) for r in rows]))
         return found
+
+    @cached_property
+    def cost_runs(self) -> dict[str, str]:
+        """Name of each arm of one network to a finished run that costs as much to run; arms of one network share it."""
+        arms = {f"teacher {arm}": who.network for (arm, _), who in self.plan.teachers.items()}
+        arms |= {cell.student: cell.run for cell in self.plan.cells}
+        first: dict[str, str] = {}
+        found = {}
+        for arm, run in arms.items():
+            if run is not None and self.store.has(run):
+                spec = self.run(run).spec
+                found[arm] = first.setdefault(f"{spec.model} {spec.inputs} {sorted(spec.loss)}", run)
+        return found
+
+    @cached_property
+    def footprints(self) -> dict[str, Footprint]:
+        """Name of each arm to what its network costs to run, where that was measured."""
+        costs = {arm: footprint(self.run(run)) for arm, run in self.cost_runs.items()}
+        return {arm: cost for arm, cost in costs.items() if cost is not None}
 
     @cached_property
     def is_unbalanced(self) -> bool:

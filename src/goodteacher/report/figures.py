@@ -11,6 +11,7 @@ from goodteacher.diagnose.calibration import reliability
 from goodteacher.diagnose.results import Results
 from goodteacher.report.charts import beside, channel, chart, free, intervals, lines, points, spec
 from goodteacher.report.charts import reliability as diagram
+from goodteacher.report.costs import cost_chart
 
 
 def curves_data(results: Results) -> pd.DataFrame:
@@ -85,6 +86,9 @@ def charts(results: Results) -> dict[str, str]:
     found: dict[str, str] = {}
     if not results.points.empty:
         found["scatter"] = spec(scatter_chart(results))
+    costs = cost_chart(results)
+    if costs is not None:
+        found["costs"] = spec(costs)
     if results.ranked:
         found["reliability"] = spec(reliability_chart(results))
     if not curves_data(results).empty:

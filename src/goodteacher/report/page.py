@@ -11,6 +11,7 @@ from jinja2 import Environment
 
 from goodteacher.diagnose.results import Results
 from goodteacher.report.conclusion import conclusion
+from goodteacher.report.costs import cost_grid
 from goodteacher.report.figures import charts
 from goodteacher.report.tables import Grid, distance_grid, predictor_grid, student_grid, teacher_grid
 from goodteacher.train.records import write_atomically
@@ -72,6 +73,7 @@ def page_values(results: Results) -> dict[str, Any]:
     grids: list[Grid | None] = [
         teacher_grid(results.ranked) if results.ranked else None,
         student_grid(results) if results.students else None,
+        cost_grid(results),
         predictor_grid(results),
         distance_grid(results),
     ]

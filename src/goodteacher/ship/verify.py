@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +15,13 @@ from goodteacher.base.types import Labels
 from goodteacher.data.problem import Problem
 from goodteacher.ship.deployed import Deployed
 from goodteacher.ship.formats import FORMATS, Answer
+from goodteacher.study.footprint import milliseconds
 from goodteacher.study.run import Run
 from goodteacher.study.seen import training_rows
 
 BATCH = 64
 # Largest difference of a probability that rounding explains; other kernels add up in another order.
 ROUNDING = 1e-3
-REPEATS = 9
 
 
 @dataclass(frozen=True)
@@ -112,20 +110,10 @@ def check_file(name: str, path: Path, network: Deployed, inputs: Tensor, labels:
             remedy="distil while quantising with --qat, or allow more with --max-loss",
         )
     accuracy = mean_interval(kept.double().tolist())
-    times = {count: _milliseconds(answer, inputs, count) for count in (1, BATCH)}
+    times = {count: milliseconds(answer, inputs[torch.arange(count) % len(inputs)]) for count in (1, BATCH)}
     return Check(name, path.name, path.stat().st_size, difference, accuracy, loss, times)
 
 
 @torch.no_grad()
 def _answers(answer: Answer, inputs: Tensor) -> Tensor:
     return torch.cat([answer(batch) for batch in inputs.split(BATCH)])
-
-
-@torch.no_grad()
-def _milliseconds(answer: Answer, inputs: Tensor, count: int) -> float:
-    batch, times = inputs[torch.arange(count) % len(inputs)], []
-    for _ in range(REPEATS + 2):
-        start = time.perf_counter()
-        answer(batch)
-        times.append(1000 * (time.perf_counter() - start))
-    return round(statistics.median(times[2:]), 3)
