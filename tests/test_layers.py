@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "api": {"base", "data", "models", "objectives", "maps", "train", "study", "diagnose", "report"},
     "automatic": {"base", "data", "study", "diagnose", "api"},
     "demo": {"study"},
+    "starter": {"base", "data", "study", "train"},
     "losses": {"objectives", "methods"},
     "cli": {
         "base",
@@ -48,6 +49,7 @@ MAY_IMPORT = {
         "api",
         "automatic",
         "demo",
+        "starter",
     },
     "__main__": {"cli"},
     "__init__": set(),

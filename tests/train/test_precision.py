@@ -20,8 +20,21 @@ def test_timing_leaves_the_network_as_it_was():
 def test_auto_takes_bf16_if_it_wins_by_a_quarter(monkeypatch):
     model, x = CifarResNet(10, depth=8), torch.randn(4, 3, 32, 32)
     for bf16, expected in ((0.5, "bf16"), (0.85, "fp32"), (2.0, "fp32")):
-        monkeypatch.setattr(precision, "step_seconds", lambda *a, bf16=bf16: 1.0 if a[2] == "fp32" else bf16)
+        monkeypatch.setattr(precision, "step_seconds", lambda *a, bf16=bf16, **k: 1.0 if a[2] == "fp32" else bf16)
         assert choose_precision(model, x)[0] == expected
+
+
+def test_a_precision_that_two_examples_show_to_be_hopeless_is_not_timed_on_a_batch(monkeypatch):
+    asked = []
+
+    def seconds(model, inputs, kind, repeats=3):
+        asked.append((len(inputs), kind))
+        return len(inputs) * (0.01 if kind == "fp32" else 1.0)
+
+    monkeypatch.setattr(precision, "step_seconds", seconds)
+    choice, times = choose_precision(CifarResNet(10, depth=8), torch.randn(6, 3, 8, 8))
+    assert choice == "fp32" and times == {"fp32": 0.06, "bf16": 6.0}
+    assert asked == [(2, "fp32"), (2, "bf16"), (6, "fp32")]
 
 
 def test_perceptrons_on_a_cpu_stay_in_fp32():

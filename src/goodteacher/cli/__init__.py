@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from goodteacher.cli import looking, reproducing, training, using  # noqa: F401 - their commands register with the app
+from goodteacher.cli import looking, reproducing, starting, training, using  # noqa: F401 - their commands register with the app
 from goodteacher.cli.options import app
 
 INTERRUPTED = 130

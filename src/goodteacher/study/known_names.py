@@ -41,6 +41,15 @@ QUANTITIES = (
     "lipschitz_jacobian", "out_of_fold_brier", "out_of_fold_nll", "out_of_fold_accuracy", "in_sample_brier",
     "in_sample_nll", "in_sample_mse", "taught_mse", "taught_kl", "truth_mse", "truth_kl", "votes_mse", "votes_kl",
 )  # fmt: skip
+# A teacher that is larger than a model: of its family where there is one, as the literature pairs them.
+LARGER = {
+    "resnet8": "resnet56", "resnet14": "resnet56", "resnet20": "resnet56", "resnet32": "resnet110", "resnet44": "resnet110",
+    "resnet56": "resnet110", "resnet8x4": "resnet32x4", "wrn_16_1": "wrn_40_1", "wrn_16_2": "wrn_40_2", "wrn_40_1": "wrn_40_2",
+    "vgg8": "vgg13", "vgg11": "vgg16", "vgg13": "vgg19", "resnet18": "resnet50", "resnet34": "resnet50",
+    "resnet18_imagenet": "resnet50_imagenet", "resnet34_imagenet": "resnet50_imagenet", "mobilenetv2_0.1": "mobilenetv2",
+    "mobilenetv2": "resnet50_imagenet", "mobilenetv1": "resnet50_imagenet", "shufflenetv1": "resnet32x4",
+    "shufflenetv2": "resnet32x4",
+}  # fmt: skip
 FORMATS = ("safetensors", "torch", "onnx", "int8")  # that `export` writes
 ENGINES = ("local", "processes", "ray")
 KINDS = ("models", "objectives", "methods", "maps", "data", "recipes", "runs", "taps")  # that `list` shows

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from goodteacher.base.seeds import undisturbed
 
 Precision = Literal["fp32", "bf16"]
+# On two examples bf16 is this much slower, and more than noise, where it cannot be faster on a batch.
+HOPELESS, NOISE_SECONDS = 4, 0.05
 
 
 def autocast(device: torch.device | str, precision: Precision) -> AbstractContextManager[None]:
@@ -105,9 +107,14 @@ def choose_precision(model: nn.Module, inputs: Tensor) -> tuple[Precision, dict[
         inputs: a batch of the size used in training.
 
     Returns:
-        The choice and both times.
+        The choice and both times; that of a precision which cannot win is scaled up from two examples.
     """
     if not any(isinstance(m, nn.Conv1d | nn.Conv2d) for m in model.modules()) and not inputs.is_cuda:
         return "fp32", {}  # small matrix products: autocast only adds casts
+    # A processor that only imitates bf16 takes a hundred times as long: two examples show it, and a batch would take minutes.
+    few = inputs[:2]
+    plain, short = (step_seconds(model, few, p, repeats=1) for p in ("fp32", "bf16"))
+    if short > HOPELESS * plain + NOISE_SECONDS:
+        return "fp32", {"fp32": step_seconds(model, inputs, "fp32"), "bf16": short * len(inputs) / len(few)}
     times = {p: step_seconds(model, inputs, p) for p in ("fp32", "bf16")}
     return ("bf16" if times["bf16"] < 0.75 * times["fp32"] else "fp32"), times
