@@ -22,6 +22,7 @@ from goodteacher.diagnose.results import Results
 from goodteacher.models.custom import hand_over
 from goodteacher.report.page import write_page
 from goodteacher.report.progress import shown
+from goodteacher.report.tracking import tracked
 from goodteacher.study.execute import Summary, execute
 from goodteacher.study.footprint import measure_footprint
 from goodteacher.study.plan import plan_study
@@ -96,6 +97,7 @@ def run_study(
     page: bool = False,
     console: Console | None = None,
     quiet: bool | None = None,
+    track: Sequence[str] = (),
 ) -> Finished:
     """Run a study: plan it, train what is not finished, write its page.
 
@@ -109,6 +111,7 @@ def run_study(
         page: whether to write ``report.html``.
         console: where progress is shown; standard error if none is given.
         quiet: show alarms and failures only; by default unless a console is given.
+        track: trackers that are told of every epoch: ``tensorboard``, ``mlflow``, ``wandb``; none by default.
 
     Returns:
         What was done; ``.results`` has the tables.
@@ -125,7 +128,8 @@ def run_study(
     plan = plan_study(spec.model_copy(update={"notes": (*spec.notes, *said)}), data.facts, given)
     place = pick_device(device)
     silent = console is None if quiet is None else quiet
-    with shown(console or Console(stderr=True), quiet=silent) as tell:
+    screen = console or Console(stderr=True)
+    with shown(screen, quiet=silent) as shout, tracked(track, spec.name, store.root, shout) as tell:
         summary = execute(plan, data, store, device=place, engine=engine, workers=workers, tell=tell)
     finished = Finished(plan, summary, store.study_folder(spec.name))
     if page and len(summary.failed) < len(plan.runs):

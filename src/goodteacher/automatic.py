@@ -105,6 +105,7 @@ def choose_teacher(
     page: bool = False,
     console: Console | None = None,
     quiet: bool | None = None,
+    track: Sequence[str] = (),
 ) -> Choice:
     """Train candidate teachers, and pick one with its checkpoint and its target map from validation alone.
 
@@ -124,6 +125,7 @@ def choose_teacher(
         page: whether to write the page of the candidates' study.
         console: as in `run_study`.
         quiet: as in `run_study`.
+        track: as in `run_study`.
 
     Returns:
         The choice; ``run_study(choice.study)`` distils.
@@ -139,7 +141,7 @@ def choose_teacher(
     data = problem if problem is not None else load_problem(candidates)
     finished = run_study(
         candidates, data, out=out, device=device, engine=engine, workers=workers, page=page, console=console,
-        quiet=quiet,
+        quiet=quiet, track=track,
     )  # fmt: skip
     results = finished.results
     ranked = rank_candidates(results.candidates, by=by)

@@ -14,12 +14,14 @@ from goodteacher.maps.table import MAPS
 from goodteacher.methods.table import METHODS
 from goodteacher.models.table import MODELS
 from goodteacher.objectives.table import OBJECTIVES
+from goodteacher.report.tracking import TRACKERS
 from goodteacher.ship.formats import FORMATS
 from goodteacher.study import known_names
 
 TABLES = {
     "FORMATS": FORMATS,
     "SOURCES": SOURCES,
+    "TRACKERS": TRACKERS,
     "MAPS": MAPS,
     "METHODS": METHODS,
     "MODELS": MODELS,

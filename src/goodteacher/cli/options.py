@@ -71,6 +71,14 @@ Engine = Annotated[
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes at a time; by default one per core.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a machine-readable result as the last line.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show alarms, failures and the final tables only.")]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track",
+        help="tensorboard, mlflow or wandb, told of every epoch; repeatable.",
+        autocompletion=names_of("TRACKERS"),
+    ),
+]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="KEY.PATH=VALUE, over what a study file says; repeatable.")
 ]

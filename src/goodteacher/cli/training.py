@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from goodteacher.base.custom import is_own
+from goodteacher.base.errors import check_choice
 from goodteacher.cli.options import (
     CORES,
     Data,
@@ -22,6 +23,7 @@ from goodteacher.cli.options import (
     Root,
     Seeds,
     Set,
+    Track,
     With,
     Workers,
     app,
@@ -30,6 +32,7 @@ from goodteacher.cli.options import (
     names_of,
 )
 from goodteacher.cli.output import show_results
+from goodteacher.study.known_names import TRACKERS
 
 if TYPE_CHECKING:
     from goodteacher.api import Finished
@@ -45,11 +48,16 @@ def _override(values: dict[str, Any], changes: list[str] | None, **recipe: Any) 
         apply_override(values, change)
 
 
-def _asked(out: Path, device: str, engine: str, workers: int, quiet: bool) -> dict[str, Any]:
+def _asked(
+    out: Path, device: str, engine: str, workers: int, quiet: bool, track: list[str] | None = None
+) -> dict[str, Any]:
     """Return what a command asks of `run_study`, which it then calls itself: few frames lie between a command and a step."""
+    for name in track or []:
+        check_choice("tracker", name, TRACKERS)
     place, engine = begin(device, engine)
     return {
         "out": out, "device": place, "engine": engine, "workers": workers, "page": True, "console": console(), "quiet": quiet,
+        "track": tuple(track or ()),
     }  # fmt: skip
 
 
@@ -99,6 +107,7 @@ def run(
     precision: Precision = None,
     engine: Engine = "auto",
     workers: Workers = CORES,
+    track: Track = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -118,7 +127,7 @@ def run(
 
         dry_run_of(spec, out, device, as_json=as_json)
         return
-    asked = _asked(out, device, engine, workers, quiet)
+    asked = _asked(out, device, engine, workers, quiet, track)
     from goodteacher.api import run_study  # torch, which a typo does not wait for
 
     _end([run_study(spec, **asked)], as_json)
@@ -152,6 +161,7 @@ def teach(
     precision: Precision = None,
     engine: Engine = "auto",
     workers: Workers = CORES,
+    track: Track = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -176,7 +186,7 @@ def teach(
     _override(values, changes, epochs=epochs, precision=precision)
     words = ["teach", data_word(values["problem"]), word(model), word(objective), *([start[:8]] if start else [])]
     values.setdefault("name", "-".join(words))
-    spec, asked = new_study(values), _asked(out, device, engine, workers, quiet)
+    spec, asked = new_study(values), _asked(out, device, engine, workers, quiet, track)
     from goodteacher.api import run_study
 
     _end([run_study(spec, **asked)], as_json)
@@ -256,6 +266,7 @@ def distill(
     precision: Precision = None,
     engine: Engine = "auto",
     workers: Workers = CORES,
+    track: Track = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -277,7 +288,7 @@ def distill(
     check_options(named if teacher == ["auto"] else {"--budget": budget, "--candidate": candidate}, teacher)
     if teacher == ["auto"]:
         new_study({**values, "teachers": {}})
-        asked = _asked(out, device, engine, workers, quiet)
+        asked = _asked(out, device, engine, workers, quiet, track)
         from goodteacher.automatic import choose_teacher
 
         values = choose_teacher(candidate or student, values, budget=budget or 4, **asked).study
@@ -285,7 +296,7 @@ def distill(
         values["teachers"] = teachers_of(teacher, objective, target_map, procedures, out)
         for arm in values["students"].values():
             arm["taught_by"] = ["teacher"] if arm["method"] != "none" else []
-    spec, asked = new_study(values), _asked(out, device, engine, workers, quiet)
+    spec, asked = new_study(values), _asked(out, device, engine, workers, quiet, track)
     from goodteacher.api import run_study
 
     _end([run_study(spec, **asked)], as_json)

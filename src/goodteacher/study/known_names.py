@@ -51,6 +51,7 @@ LARGER = {
     "shufflenetv2": "resnet32x4",
 }  # fmt: skip
 FORMATS = ("safetensors", "torch", "onnx", "int8")  # that `export` writes
+TRACKERS = ("tensorboard", "mlflow", "wandb")
 ENGINES = ("local", "processes", "ray")
 KINDS = ("models", "objectives", "methods", "maps", "data", "recipes", "runs", "taps")  # that `list` shows
 
