@@ -76,10 +76,14 @@ def test_rank_takes_any_mixture(call, study, tmp_path):
     assert code == 0 and len(rows) == 3 and sum(", temperature" in row["name"] for row in rows) == 1
     same = [row for row in rows if "temperature" not in row["name"]]
     assert same[0]["brier"] == same[1]["brier"] and same[0]["tied"] and same[1]["tied"]  # the arm is the runs: a tie
-    assert {"cmi", "resolution", "lipschitz_pgd", "entropy"} <= set(rows[0])
+    assert {"cmi", "resolution", "entropy"} <= set(rows[0]) and "lipschitz_pgd" not in rows[0]
     with (tmp_path / "card.csv").open() as file:
         assert len(file.readlines()) == 4
     assert "secondary_deviation" in out
+    code, _, err = call("rank", *runs, "--by", "lipschitz_pgd")
+    assert code == 2 and "--probes measures it" in err
+    code, out, _ = call("rank", *runs, "goodteacher-runs/studies/study", "--by", "lipschitz_pgd", "--probes", "--json")
+    assert code == 0 and all("lipschitz_pgd" in row for row in json.loads(out.splitlines()[-1])["ranked"])
     for option in ("--map", "--data"):
         code, _, err = call("rank", "goodteacher-runs/studies/study", option, "digits")
         assert code == 2 and f"{option}: is for runs, got the study" in err

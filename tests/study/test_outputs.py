@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from goodteacher.data.gaussian import gaussian_problem
 from goodteacher.data.labels import label_subset
 from goodteacher.study import outputs as room
 from goodteacher.study.answers import Answers
-from goodteacher.study.outputs import further_outputs, out_of_fold, save_held_out
+from goodteacher.study.outputs import further_outputs, out_of_fold, save_held_out, save_probes
 from goodteacher.study.plan import plan_study
 from goodteacher.study.planned import Given
 from goodteacher.study.spec import parse_study
@@ -61,10 +63,10 @@ def files(run):
 def test_what_is_saved_of_whom(finished, store):
     (one,), (filtered,) = (runs_of(finished, store, arm) for arm in ("one", "filter"))
     (student,) = (store.run(cell.run) for cell in finished.plan.cells)
-    assert files(one) == {"kept", "check", "probes", "train"}  # the truth of the training examples is known
+    assert files(one) == {"kept", "check", "train"}  # the truth of the training examples is known
     assert files(filtered) == {*files(one), "table"} and files(student) == {"kept", "check"}
     assert {frozenset(files(run)) for run in runs_of(finished, store, "folds")} == {
-        frozenset({"kept", "check", "probes", "fold"})
+        frozenset({"kept", "check", "fold"})
     }
 
 
@@ -97,7 +99,7 @@ def test_the_table_of_predictions_is_kept_as_it_is(finished, store, problem):
     (one,) = runs_of(finished, store, "one")
     table = torch.full((48, 3), 1 / 3)
     found = further_outputs(one.spec, one.model, problem, table=table)
-    assert torch.equal(found["table"]["probabilities"], table) and set(found) == {"check", "probes", "train", "table"}
+    assert torch.equal(found["table"]["probabilities"], table) and set(found) == {"check", "train", "table"}
 
 
 def test_a_few_inputs_are_kept_as_the_network_sees_them_with_its_answers(finished, store, problem):
@@ -125,18 +127,35 @@ def test_a_network_that_answers_differently_each_time_has_no_answers_to_be_known
     assert further_outputs(next(iter(plan.runs.values())), Moody(), problem) == {}
 
 
-def test_views_are_saved_where_inputs_can_be_augmented():
+def test_probes_are_measured_where_a_study_asks_for_them_and_once(tmp_path, monkeypatch):
     few = label_subset(digits_problem(), per_class=3, seed=0)
-    plan = plan_study(parse_study({"problem": "made", "teachers": {"t": {"model": MLP}}, "seeds": 1}), few.facts)
-    (spec,) = plan.runs.values()
-    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
-    assert (
-        "views" not in further_outputs(spec, network, few)["probes"]
-    )  # nothing is drawn: every view would be the same
-    from dataclasses import replace
+    study = {
+        "problem": "made",
+        "teachers": {"t": {"model": MLP}},
+        "seeds": 1,
+        "recipe": {"epochs": 1, "batch_size": 10},
+    }
+    plain = run_study(study, few, out=tmp_path, device="cpu")
+    run = Store(tmp_path).run(next(iter(plain.plan.runs)))
+    assert run.extra("probes") is None
+    run_study({**study, "probes": True}, few, out=tmp_path, device="cpu")
+    assert {"random", "pgd", "jacobian"} == set(run.extra("probes"))  # nothing is drawn: every view would be the same
+    monkeypatch.setattr(room, "local_lipschitz", lambda *given, **options: pytest.fail("measured again"))
+    save_probes(run, few)
 
-    found = further_outputs(spec, network, replace(few, augment="crop_flip"))
-    assert found["probes"]["views"].shape == (room.VIEWS, 250, 10) and set(found) == {"check", "probes"}
+
+def test_views_are_measured_where_inputs_can_be_augmented(tmp_path):
+    few = replace(label_subset(digits_problem(), per_class=3, seed=0), augment="crop_flip")
+    study = {
+        "problem": "made",
+        "teachers": {"t": {"model": MLP}},
+        "seeds": 1,
+        "recipe": {"epochs": 1, "batch_size": 10, "augment": "none"},
+    }
+    finished = run_study(study, few, out=tmp_path, device="cpu")
+    run = Store(tmp_path).run(next(iter(finished.plan.runs)))
+    save_probes(run, few)
+    assert run.extra("probes")["views"].shape == (room.VIEWS, 250, 10)
 
 
 def held_out(plan, problem, store):

@@ -267,6 +267,7 @@ def test_a_map_over_views_and_a_teacher_made_for_its_student(pictures, tmp_path)
     given = {
         **study(teachers, {"kd": {"model": "resnet8"}}, epochs=1, batch_size=32, augment="crop_flip"),
         "problem": "arrays",
+        "probes": True,
     }
     images = dataclasses.replace(pictures, augment="crop_flip")
     done = run_study(given, images, out=tmp_path, quiet=True)

@@ -78,7 +78,7 @@ def test_outputs_have_names_by_problem(teacher):
         teacher.outputs("test", problem=other)
     with pytest.raises(StoreError, match=r"^augmented views of run .*: must be saved to be averaged, got none of 3\.$"):
         teacher.views("test", 3, problem=own)
-    assert teacher.extra("table") is None and "random" in " ".join(teacher.extra("probes"))
+    assert teacher.extra("table") is None and sorted(teacher.extra("check")) == ["inputs", "logits"]
 
 
 def test_weights_that_do_not_fit_are_refused(teacher, tmp_path):

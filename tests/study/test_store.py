@@ -30,7 +30,7 @@ def store(tmp_path_factory):
 def test_a_run_holds_what_it_must(store):
     (run, _) = (store.run(p.name) for p in store.runs())
     names = {str(p.relative_to(run.path)) for p in run.path.rglob("*") if p.is_file()}
-    outputs = {"outputs/check.safetensors", "outputs/kept.safetensors", "outputs/probes.safetensors"}
+    outputs = {"outputs/check.safetensors", "outputs/kept.safetensors"}
     assert names == {"spec.json", "result.json", "records.jsonl", "model.safetensors", *outputs}
     assert run.outputs("validation").shape == (250, 10) and run.outputs("test").shape == (539, 10)
     assert {"torch", "commit", "processor", "cores"} <= set(run.result.environment)

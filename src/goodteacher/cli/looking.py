@@ -35,6 +35,9 @@ def rank(
     ] = "",
     csv: Annotated[Path | None, typer.Option("--csv", help="Write the whole scorecard to this file.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Show the whole scorecard.")] = False,
+    probes: Annotated[
+        bool, typer.Option("--probes", help="Measure networks around their inputs first: views, Lipschitz estimates.")
+    ] = False,
     root: Root = Path("data"),
     out: Out = Path("goodteacher-runs"),
     device: Device = "auto",
@@ -53,6 +56,8 @@ def rank(
 
     problem = load(data, root=root) if data else None
     named = _alike([_run_of(item, out, problem, place) for item in what if Path(item) not in studies])
+    if probes:
+        _probe([run for runs in named.values() for run in runs], studies, place)
     candidates = candidates_of(named, problem, maps=maps or (), device=place) if named else []
     for folder in studies:
         candidates += Results(folder).candidates
@@ -106,6 +111,21 @@ def _run_of(item: str, out: Path, problem: Any, device: str) -> Any:
     if (Path(item) / "runs").is_dir():
         raise ConfigError("what to rank", rule="must be runs or a study's folder", received=f"the store {item}")
     return Store(Path(item).parent.parent if Path(item).is_dir() else out).run(Path(item).name)
+
+
+def _probe(runs: list[Any], studies: list[Path], device: str) -> None:
+    """Measure runs, and the teachers of studies, around their validation inputs; each on the data it was trained on."""
+    from goodteacher.diagnose.results import Results
+    from goodteacher.study.origin import data_of
+    from goodteacher.study.outputs import save_probes
+
+    for results in map(Results, studies):
+        runs += [results.run(run) for seeds in results.teachings.values() for who in seeds.values() for run in who.runs]
+    known: dict[str, Any] = {}
+    for run in runs:
+        if run.spec.problem not in known:
+            known[run.spec.problem] = data_of(run)
+        save_probes(run, known[run.spec.problem], device)
 
 
 def _alike(runs: list[Any]) -> dict[str, list[Any]]:

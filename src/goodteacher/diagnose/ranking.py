@@ -206,7 +206,8 @@ def rank_candidates(candidates: Sequence[Candidate], *, by: str = DEFAULT) -> li
             f"quantity '{by}'",
             rule=f"must be known of every candidate; it needs {quantity.needs.replace('_', ' ')}",
             received=f"nothing for {', '.join(map(repr, lacking))}",
-            remedy="rank by another, or leave these out",
+            remedy="rank by another, or leave these out"
+            + ("; --probes measures it" if quantity.needs in ("lipschitz", "views") else ""),
         )
     order = sorted(measured, key=lambda m: -quantity.sign * m.scores[by])
     resampled: dict[str, np.ndarray] = {}

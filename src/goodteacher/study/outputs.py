@@ -52,8 +52,7 @@ def further_outputs(
         inputs: what the network expects to see; None for what the problem makes.
 
     Returns:
-        For a teacher ``probes``: logits of augmented validation views, where inputs can be augmented, and local Lipschitz
-        estimates. ``fold``: logits of the fold it never saw, with its rows. ``train``: logits of the training inputs where
+        ``fold``: logits of the fold it never saw, with its rows. ``train``: logits of the training inputs where
         their truth or further votes are known. ``table``: averages of its predictions in training. ``check``: a few inputs as
         the network sees them with its logits, by which a rebuilt network is recognised.
     """
@@ -62,15 +61,6 @@ def further_outputs(
     if check is not None:
         found["check"] = check
     judged = problem.train.truth is not None or problem.train.votes is not None
-    if spec.kind == "teacher":
-        found["probes"] = dict(
-            local_lipschitz(model, problem, "validation", limit=PERTURBED, device=device, spec=inputs)
-        )
-        views = view_logits(
-            model, problem, "validation", views=VIEWS, limit=VIEWED, precision=precision, device=device, spec=inputs
-        )
-        if views is not None:
-            found["probes"]["views"] = views
     if spec.fold is not None or (spec.kind == "teacher" and judged):
         logits = predict(model, problem, "train", precision=precision, device=device, spec=inputs)
         if spec.fold is not None:
@@ -97,11 +87,33 @@ def _check(
     return {"inputs": seen.cpu(), "logits": logits.cpu()} if torch.equal(logits, again) else None
 
 
+def save_probes(run: Run, problem: Problem, device: str = "cpu") -> None:
+    """Measure a network around its validation inputs, unless that is done: it may take longer than training did.
+
+    What is saved as ``probes``: logits of augmented views, where inputs can be augmented, and local Lipschitz estimates.
+
+    Args:
+        run: finished, on this problem.
+        problem: its data.
+        device: to compute on.
+    """
+    if run.extra("probes") is not None:
+        return
+    model, spec = lay_out(run.model.to(device)), run.input_spec
+    found = dict(local_lipschitz(model, problem, "validation", limit=PERTURBED, device=device, spec=spec))
+    views = view_logits(
+        model, problem, "validation", views=VIEWS, limit=VIEWED, precision=run.result.precision, device=device, spec=spec,
+    )  # fmt: skip
+    if views is not None:
+        found["views"] = views
+    save_tensors(run.path / "outputs" / "probes.safetensors", found)
+
+
 def save_held_out(plan: Plan, problem: Problem, store: Store, device: str) -> None:
     """Save what finished teachers answer on a plan's held-out examples, where that is not there yet.
 
-    A run trained on another problem has outputs of that problem alone; and where a target map averages over augmented views,
-    those are needed too.
+    A run trained on another problem has outputs of that problem alone; where a target map averages over augmented views, those
+    are needed too; and probes where the study asks for them.
     """
     for teaching in plan.teachers.values():
         views = parse_map(teaching.target_map).views
@@ -111,6 +123,8 @@ def save_held_out(plan: Plan, problem: Problem, store: Store, device: str) -> No
                 _save_outputs(run, problem, plan.facts.fingerprint, device)
                 if views:
                     _save_views(run, views, problem, plan.facts.fingerprint, device)
+                if plan.study.probes and run.spec.problem == plan.facts.fingerprint:
+                    save_probes(run, problem, device)
 
 
 def _save_outputs(run: Run, problem: Problem, fingerprint: str, device: str) -> None:

@@ -148,6 +148,8 @@ class StudySpec(Strict):
         teachers: arms by name.
         students: arms by name.
         seeds: how many, or which.
+        probes: whether teachers are measured around their validation inputs too: views, local Lipschitz estimates. That may take
+            longer than training; `goodteacher rank --probes` does it afterwards.
         notes: what must be said beside its numbers: departures from what it follows.
     """
 
@@ -157,6 +159,7 @@ class StudySpec(Strict):
     teachers: dict[Name, TeacherSpec] = Field(default_factory=dict)
     students: dict[Name, StudentSpec] = Field(default_factory=dict)
     seeds: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=0)], ...] = 5
+    probes: bool = False
     notes: tuple[str, ...] = ()
     _file: str = PrivateAttr("")
 
