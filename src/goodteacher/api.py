@@ -25,6 +25,7 @@ from goodteacher.report.progress import shown
 from goodteacher.report.tracking import tracked
 from goodteacher.study.execute import Summary, execute
 from goodteacher.study.footprint import measure_footprint
+from goodteacher.study.kept_networks import keep_networks, network_files, recall_network
 from goodteacher.study.plan import plan_study
 from goodteacher.study.planned import Given, Plan
 from goodteacher.study.run import Run
@@ -81,6 +82,7 @@ def finished_teachers(study: StudySpec, store: Store) -> tuple[StudySpec, dict[s
         for key, run in (("run", arm.run), ("start", arm.start)):
             if run is not None and (key == "run" or run not in study.teachers):
                 found = store.run(run)
+                recall_network(found.spec.model_name, store.root)
                 full[key], given[found.id] = found.id, Given(found.spec, found.facts)
         arms[name] = arm.model_copy(update=full)
     return study.model_copy(update={"teachers": arms}), given
@@ -130,6 +132,7 @@ def run_study(
     silent = console is None if quiet is None else quiet
     screen = console or Console(stderr=True)
     with shown(screen, quiet=silent) as shout, tracked(track, spec.name, store.root, shout) as tell:
+        keep_networks(plan, store.root, tell)
         summary = execute(plan, data, store, device=place, engine=engine, workers=workers, tell=tell)
     finished = Finished(plan, summary, store.study_folder(spec.name))
     if page and len(summary.failed) < len(plan.runs):
@@ -286,6 +289,10 @@ def adopt(run: Run, store: Store) -> None:
     for part in (Path("runs") / run.id, Path("problems") / problem):
         if not (target / part).exists():
             shutil.copytree(source / part, target / part)
+    for file in network_files(run.spec.model_name, source):
+        if file.exists():
+            (target / "networks").mkdir(exist_ok=True)
+            shutil.copyfile(file, target / "networks" / file.name)
 
 
 def _named(model: Named | nn.Module) -> Named:

@@ -14,8 +14,10 @@ from goodteacher.base.errors import ConfigError
 from goodteacher.base.source import code_of
 from goodteacher.models.taps import not_compiled
 
-# Networks handed over as objects, by content. A later process must hand them over again before it can load their runs.
+# Networks handed over as objects, by content.
 _HANDED_OVER: dict[str, nn.Module] = {}
+# Those of an earlier process, which are known by what was kept of them: how one is made, and the hash of its source then.
+_RECALLED: dict[str, tuple[Callable[[], nn.Module], str | None]] = {}
 PREFIX = "object:"
 
 
@@ -67,6 +69,32 @@ def _copied(model: nn.Module) -> nn.Module:
     return copied.cpu().float()
 
 
+def is_handed_over(name: str) -> bool:
+    """Say whether a network object of that name was handed over in this process."""
+    return name in _HANDED_OVER
+
+
+def recall(name: str, build: Callable[[], nn.Module], code: str | None) -> None:
+    """Make a network object of an earlier process known, unless it was handed over again in this one.
+
+    Args:
+        name: from `hand_over`, then.
+        build: makes the network from what was kept of it.
+        code: hash of its source then.
+    """
+    _RECALLED.setdefault(name, (build, code))
+
+
+def check_trainable(name: str) -> None:
+    """Raise `ConfigError` for a network object of an earlier process: what is kept of one answers, and does not train."""
+    if name.startswith(PREFIX) and not is_handed_over(name) and name in _RECALLED:
+        raise ConfigError(
+            f"model '{name}'",
+            rule="was an object of another process: it can teach, be ranked and be shipped, but not be trained",
+            remedy="build the same network again and hand it over, or name a function that builds it",
+        )
+
+
 def own_code(what: str, name: str) -> str | None:
     """Return the hash of the source behind a user's own name, or None where an installed package holds it.
 
@@ -74,6 +102,8 @@ def own_code(what: str, name: str) -> str | None:
         what: the kind of thing, for messages.
         name: ``module:function``, or a network's from `hand_over`.
     """
+    if name.startswith(PREFIX) and not is_handed_over(name) and name in _RECALLED:
+        return _RECALLED[name][1]
     if name.startswith(PREFIX):
         return code_of(type(_handed_over(name)))
     return code_of(resolve(what, name))
@@ -102,6 +132,9 @@ def custom_factory(name: str) -> Callable[..., nn.Module]:
     Raises:
         ConfigError: if there is no such module, function or object.
     """
+    if name.startswith(PREFIX) and not is_handed_over(name) and name in _RECALLED:
+        build = _RECALLED[name][0]
+        return lambda classes: build()
     if name.startswith(PREFIX):
         return lambda classes: copy.deepcopy(_handed_over(name))
     return resolve("model", name)

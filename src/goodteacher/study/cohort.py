@@ -21,6 +21,7 @@ from goodteacher.data.folds import without_fold
 from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
 from goodteacher.models.adapt import seen_by
+from goodteacher.models.custom import check_trainable
 from goodteacher.study.build import loss_in_training, network_in_training
 from goodteacher.study.machine import environment
 from goodteacher.study.outputs import further_outputs
@@ -200,6 +201,8 @@ def _learner(
     teacher = source.teacher(spec.teaching) if spec.teaching else None
     taught_by = source.network(spec.teaching)
     # Network and loss draw from streams of their own, so that a method with parameters leaves the student's start as it is.
+    if spec.kind != "preparation":
+        check_trainable(spec.model_name)
     with seeded(spec.seed, "init"):
         network = network_in_training(spec, facts, taught_by)
     if spec.start is not None:

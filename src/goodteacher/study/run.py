@@ -24,6 +24,7 @@ from goodteacher.maps.target_map import Identity, TargetMap, kind_of
 from goodteacher.methods.preparation import Prepared
 from goodteacher.models.taps import TappedModel
 from goodteacher.study.build import Measured, measure, rebuild
+from goodteacher.study.kept_networks import recall_network
 from goodteacher.study.result import RunResult
 from goodteacher.study.runspec import RunSpec
 from goodteacher.train.checkpoint import load_tensors, load_weights
@@ -117,6 +118,7 @@ class Run:
     @cached_property
     def model(self) -> nn.Module:
         """The trained network, a plain `torch.nn.Module` in eval mode."""
+        recall_network(self.spec.model_name, self.root)
         with undisturbed():  # a network is initialised before its weights are loaded
             model = rebuild(self.spec, self.facts, self._teacher)
         load_weights(model, self.weights, f"run {self.id}")
