@@ -25,6 +25,7 @@ _HOMES = {
     "choose_teacher": "goodteacher.automatic",
     "run_study": "goodteacher.api",
     "Run": "goodteacher.study.run",
+    "Teacher": "goodteacher.study.import_weights",
     "Store": "goodteacher.study.store",
     "Taps": "goodteacher.models.taps",
     "TappedModel": "goodteacher.models.taps",

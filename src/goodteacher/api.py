@@ -25,6 +25,7 @@ from goodteacher.report.progress import shown
 from goodteacher.report.tracking import tracked
 from goodteacher.study.execute import Summary, execute
 from goodteacher.study.footprint import measure_footprint
+from goodteacher.study.import_weights import Teacher
 from goodteacher.study.kept_networks import keep_networks, network_files, recall_network
 from goodteacher.study.plan import plan_study
 from goodteacher.study.planned import Given, Plan
@@ -195,7 +196,7 @@ def teach(
 def distill(
     student: Named | nn.Module,
     problem: Problem,
-    teacher: Run | Sequence[Run] | None,
+    teacher: Run | Teacher | Sequence[Run | Teacher] | None,
     *,
     method: Named = "kd",
     map: Named | None = None,  # noqa: A002 - the field's word, as in a study file
@@ -235,7 +236,10 @@ def distill(
     teachers: dict[str, Any] = {}
     taught_by: tuple[str, ...] = ()
     if teacher is not None:
-        runs = [teacher] if isinstance(teacher, Run) else list(teacher)
+        given = [teacher] if isinstance(teacher, Run | Teacher) else list(teacher)
+        runs = [
+            who if isinstance(who, Run) else who.register(problem, out, device=pick_device(device)) for who in given
+        ]
         for run in runs:
             adopt(run, Store(out))
         teachers = {f"teacher{i + 1}": {"run": run.id} for i, run in enumerate(runs)}

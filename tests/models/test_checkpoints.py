@@ -16,9 +16,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from goodteacher.base.errors import ConfigError, DataError
-from goodteacher.models.checkpoints import canonical_name, import_weights, read_state_dict
+from goodteacher.models.checkpoints import canonical_name, import_weights
 from goodteacher.models.table import MODELS, build_model
 from goodteacher.models.taps import TappedModel
+from goodteacher.models.weight_files import read_state_dict
 from references_models import (
     Answer,
     Weights,

@@ -15,9 +15,24 @@ from goodteacher.base.own_modules import is_path, load_module, module_file
 T = TypeVar("T")
 
 
+# Houses of networks whose names are not modules of a user's own: ``timm:resnet50``.
+HUBS = ("timm", "torchvision", "hf")
+
+
+def is_hub(name: str) -> bool:
+    """Say whether a name is a network of another house, such as ``timm:resnet50``.
+
+    Example:
+        >>> is_hub("timm:resnet50"), is_hub("my_module:make")
+        (True, False)
+    """
+    house, colon, rest = name.partition(":")
+    return bool(colon and rest) and house in HUBS
+
+
 def is_own(name: str) -> bool:
-    """Say whether a name is a user's own, rather than a key of a table."""
-    return ":" in name
+    """Say whether a name is a user's own, rather than a key of a table or a network of another house."""
+    return ":" in name and not is_hub(name)
 
 
 def own_identity(name: str) -> str:

@@ -17,6 +17,11 @@ from goodteacher.base.types import Batch, Needs, Output, Setting, Tap
 Shape: TypeAlias = tuple[int, ...]
 ROWS = 4  # examples of a made-up step
 
+HOW_TO_TAP = (
+    "`goodteacher list taps MODEL` shows module names; give them as model: {MODEL: {taps: {stages: [...], head: ...}}}, or in "
+    "Python as an attribute taps = Taps(...) of the network"
+)
+
 
 def shapes_of(
     setting: Setting, method: str, *, student: Tap | None = None, teacher: Tap | None = None
@@ -48,7 +53,7 @@ def shapes_of(
                 f"method '{method}'",
                 rule=f"reads the {side}'s tap '{name}'",
                 received="a network without it",
-                remedy="choose a network with taps, or a method that compares logits",
+                remedy=f"{HOW_TO_TAP}; or choose a method that compares logits",
             )
         if name != "embedding" and any(len(shape) != 3 for shape in shapes[name]):
             raise ConfigError(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from goodteacher.cli.options import Device, Json, Out, Quiet, Root, app, begin, console, names_of
+from goodteacher.cli.options import Device, Inputs, Json, Out, Quiet, Root, app, begin, console, names_of
 from goodteacher.cli.output import show_results
 
 
@@ -34,6 +34,7 @@ def rank(
         str, typer.Option("--by", help="A quantity of the scorecard.", autocompletion=names_of("QUANTITIES"))
     ] = "",
     csv: Annotated[Path | None, typer.Option("--csv", help="Write the whole scorecard to this file.")] = None,
+    inputs: Inputs = None,
     full: Annotated[bool, typer.Option("--full", help="Show the whole scorecard.")] = False,
     probes: Annotated[
         bool, typer.Option("--probes", help="Measure networks around their inputs first: views, Lipschitz estimates.")
@@ -55,7 +56,7 @@ def rank(
     from goodteacher.train.records import write_atomically
 
     problem = load(data, root=root) if data else None
-    named = _alike([_run_of(item, out, problem, place) for item in what if Path(item) not in studies])
+    named = _alike([_run_of(item, out, problem, place, inputs) for item in what if Path(item) not in studies])
     if probes:
         _probe([run for runs in named.values() for run in runs], studies, place)
     candidates = candidates_of(named, problem, maps=maps or (), device=place) if named else []
@@ -97,9 +98,10 @@ def _studies_among(what: list[str], data: str | None, maps: list[str] | None, by
     return studies
 
 
-def _run_of(item: str, out: Path, problem: Any, device: str) -> Any:
+def _run_of(item: str, out: Path, problem: Any, device: str, inputs: list[str] | None = None) -> Any:
     """Return the run that a word of the command line names; a file is registered first."""
     from goodteacher.base.errors import ConfigError
+    from goodteacher.cli.teacher_arms import inputs_of
     from goodteacher.study.import_weights import register
     from goodteacher.study.store import Store
 
@@ -107,7 +109,7 @@ def _run_of(item: str, out: Path, problem: Any, device: str) -> Any:
     if is_file:
         if problem is None:
             raise ConfigError("--data", rule="must say what a file's network is scored on", received="nothing")
-        return register(model, Path(file), problem, Store(out), device=device)
+        return register(model, Path(file), problem, Store(out), inputs=inputs_of(inputs), device=device)
     if (Path(item) / "runs").is_dir():
         raise ConfigError("what to rank", rule="must be runs or a study's folder", received=f"the store {item}")
     return Store(Path(item).parent.parent if Path(item).is_dir() else out).run(Path(item).name)

@@ -79,6 +79,12 @@ Track = Annotated[
         autocompletion=names_of("TRACKERS"),
     ),
 ]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--inputs", help="size=224, mean=[...], std=[...] that a network from a file expects to see; repeatable."
+    ),
+]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="KEY.PATH=VALUE, over what a study file says; repeatable.")
 ]

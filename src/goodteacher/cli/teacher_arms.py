@@ -26,6 +26,21 @@ def arm_of(arm: dict[str, Any], procedures: list[str] | None) -> dict[str, Any]:
     return arm
 
 
+def inputs_of(given: list[str] | None) -> Any:
+    """Return what --inputs says a network expects to see, or None where nothing is said.
+
+    Raises:
+        ConfigError: for another key than ``size``, ``mean``, ``std``, or a value of another kind.
+    """
+    from goodteacher.study.arm_options import ArmInputs
+    from goodteacher.train.recipe import validate
+
+    values: dict[str, Any] = {}
+    for change in given or []:
+        apply_override(values, change, option="--inputs")
+    return validate(ArmInputs, values, "--inputs") if values else None
+
+
 def check_options(options: dict[str, Any], teacher: list[str]) -> None:
     """Raise for options that `--teacher auto` alone, or a named teacher alone, can take."""
     rule = "is for a teacher that is named" if teacher == ["auto"] else "is for --teacher auto"

@@ -16,6 +16,7 @@ from goodteacher.cli.options import (
     Device,
     Engine,
     Epochs,
+    Inputs,
     Json,
     Out,
     Precision,
@@ -36,6 +37,7 @@ from goodteacher.study.known_names import TRACKERS
 
 if TYPE_CHECKING:
     from goodteacher.api import Finished
+    from goodteacher.study.spec import StudySpec
 
 
 def _override(values: dict[str, Any], changes: list[str] | None, **recipe: Any) -> None:
@@ -151,6 +153,7 @@ def teach(
             "--from", help="A finished run: train on from its weights. A file of another toolkit: register it."
         ),
     ] = None,
+    inputs: Inputs = None,
     procedures: With = None,
     changes: Set = None,
     root: Root = Path("data"),
@@ -167,7 +170,7 @@ def teach(
 ) -> None:
     """Train a teacher, train one on from a finished run, or register one that was trained elsewhere."""
     from goodteacher.cli.study_names import data_word, word
-    from goodteacher.cli.teacher_arms import arm_of, run_at
+    from goodteacher.cli.teacher_arms import arm_of, inputs_of, run_at
     from goodteacher.study.known_names import check_source, check_words
     from goodteacher.study.spec import new_study
 
@@ -175,7 +178,7 @@ def teach(
     start = run_at(source, out) if source is not None else None
     if source is not None and start is None:
         check_source(data)
-        _register(model, Path(source), data, root, out, device, as_json)
+        _register(model, Path(source), inputs_of(inputs), data, root, out, device, as_json)
         return
     arm = arm_of({"model": model, "objective": objective, "keep": keep, "start": start}, procedures)
     values: dict[str, Any] = {
@@ -192,7 +195,9 @@ def teach(
     _end([run_study(spec, **asked)], as_json)
 
 
-def _register(model: str, source: Path, data: str, root: Path, out: Path, device: str, as_json: bool) -> None:
+def _register(
+    model: str, source: Path, inputs: Any, data: str, root: Path, out: Path, device: str, as_json: bool
+) -> None:
     from goodteacher import api
     from goodteacher.data.sources import load
     from goodteacher.report import tables
@@ -200,7 +205,8 @@ def _register(model: str, source: Path, data: str, root: Path, out: Path, device
     from goodteacher.study.store import Store
 
     place, _ = begin(device, "local")
-    run = register(model, source, load(data, root=root), Store(out), device=place)
+    run = register(model, source, load(data, root=root), Store(out), inputs=inputs, device=place)
+    console().print(f"Weights: {run.result.file}", markup=False, highlight=False)
     ranked = api.rank([run])
     tables.show(tables.teacher_grid(ranked), console())
     console().print(f"Run: {run.id}", markup=False, highlight=False)
@@ -222,6 +228,10 @@ def distill(
             help="A finished run's id, a model to train first, or auto: train some and pick one. Several teach as one.",
         ),
     ],
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="A file of weights for the one teacher, trained by somebody else.")
+    ] = None,
+    inputs: Inputs = None,
     method: Annotated[
         str,
         typer.Option(
@@ -272,7 +282,7 @@ def distill(
 ) -> None:
     """Train a student from a teacher, and the same student alone beside it."""
     from goodteacher.cli.study_names import data_word, joined, word
-    from goodteacher.cli.teacher_arms import check_options, teachers_of
+    from goodteacher.cli.teacher_arms import check_options, inputs_of, teachers_of
     from goodteacher.study.known_names import MODELS, check_named, check_words
     from goodteacher.study.spec import new_study
 
@@ -286,6 +296,8 @@ def distill(
     values.setdefault("name", "-".join(words))
     named = {"--with": procedures, "--map": target_map, "--objective": objective}
     check_options(named if teacher == ["auto"] else {"--budget": budget, "--candidate": candidate}, teacher)
+    if weights is not None:
+        teacher = [_from_file(teacher, weights, inputs_of(inputs), new_study({**values, "teachers": {}}), out, device)]
     if teacher == ["auto"]:
         new_study({**values, "teachers": {}})
         asked = _asked(out, device, engine, workers, quiet, track)
@@ -300,6 +312,23 @@ def distill(
     from goodteacher.api import run_study
 
     _end([run_study(spec, **asked)], as_json)
+
+
+def _from_file(teacher: list[str], weights: Path, inputs: Any, study: StudySpec, out: Path, device: str) -> str:
+    """Register a teacher with somebody else's weights; return its run."""
+    from goodteacher.base.errors import ConfigError
+
+    if len(teacher) != 1 or teacher == ["auto"]:
+        raise ConfigError("--weights", rule="is for one teacher's model", received=f"--teacher {' '.join(teacher)}")
+    place, _ = begin(device, "local")
+    from goodteacher.api import load_problem
+    from goodteacher.study.import_weights import register
+    from goodteacher.study.store import Store
+
+    run = register(teacher[0], weights, load_problem(study), Store(out), inputs=inputs, device=place)
+    console().print(f"Teacher: {run.id}, weights from {run.result.file}", markup=False, highlight=False)
+    found: str = run.id
+    return found
 
 
 def _distilling(student: str, method: str, keep: str, data: str, root: Path, seeds: int | None) -> dict[str, Any]:

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-import pickletools
 import re
-import zipfile
-from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from io import BytesIO
-from pathlib import Path
-from typing import Any, BinaryIO
+from collections.abc import Collection, Mapping
 
-import torch
 from torch import Tensor, nn
 
 from goodteacher.base.errors import ConfigError, DataError, suggest
@@ -25,8 +16,9 @@ from goodteacher.models.table import MODELS
 from goodteacher.models.vgg import VGG
 from goodteacher.models.wide_resnet import WideResNet
 
-STATE_KEYS = ("model", "state_dict", "net", "model_state_dict", "student")
-"""Under which key toolkits keep the weights when the file holds more."""
+COUNTERS = re.compile(r"(^|\.)(n_averaged|total_ops|total_params)$")
+"""Left in a state dict by averages of weights and by counters of operations: no weights of the network."""
+
 
 PREFIXES = re.compile(r"^(module\.|_orig_mod\.)+")
 """Left by DataParallel and torch.compile."""
@@ -129,26 +121,6 @@ RULES: dict[type[nn.Module], Rules] = {
 """Their key to ours: substitutions, applied in order. Keys that no rule touches have the same name here and there."""
 
 
-class _Nothing(OrderedDict[str, object]):
-    """Stands in for any foreign class or function: called with anything, answers an empty `OrderedDict`.
-
-    Exactly an `OrderedDict`, because torch's restricted unpickler fills no other foreign type with items or attributes.
-    """
-
-    def __new__(cls, *_: object, **__: object) -> OrderedDict[str, object]:  # type: ignore[misc]
-        return OrderedDict()
-
-
-class _NumpyNothing:
-    """Stands in for numpy's scalars, arrays and dtypes, whose state is a tuple that an `OrderedDict` cannot take in."""
-
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-
 def canonical_name(name: str) -> str:
     """Return our name for a model of RepDistiller or mdistiller; our own names are returned as they are.
 
@@ -173,45 +145,6 @@ def canonical_name(name: str) -> str:
     return ours
 
 
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read the weights in a file of ours or of another toolkit: .safetensors, or whatever torch.save wrote.
-
-    Objects in the file that are neither tensors nor plain containers (argparse.Namespace, numpy numbers, a toolkit's
-    own classes) are replaced by empty ones; no code that a file names is imported or called.
-
-    Args:
-        path: of the file.
-
-    Returns:
-        Key to tensor, on the CPU, keys as in the file.
-
-    Raises:
-        DataError: if the file is missing, damaged, refused as unsafe, or holds no weights.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError("weights", rule="must be a file", received=f"'{path}', which does not exist")
-    try:
-        content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    except Exception as error:  # A damaged or hostile file can make a reader raise anything.
-        raise DataError(
-            f"file '{path}'",
-            rule="must be weights that can be read safely",
-            received=f"a file that cannot: {_reason(error)}",
-            remedy="save it again with torch.save(model.state_dict(), path) or as .safetensors",
-        ) from error
-    state = _find_state(content)
-    if state is None:
-        keys = ", ".join(map(repr, itertools.islice(content, 6))) if isinstance(content, Mapping) else "no keys at all"
-        raise DataError(
-            f"file '{path}'",
-            rule=f"must hold a state dict, by itself or under one of {', '.join(STATE_KEYS)}",
-            received=keys or "nothing",
-            remedy="save model.state_dict(), not the model",
-        )
-    return state
-
-
 def import_weights(model: nn.Module, name: str, state: Mapping[str, Tensor]) -> None:
     """Load weights into a model of ours, from keys of ours, RepDistiller, mdistiller or torchvision.
 
@@ -226,6 +159,8 @@ def import_weights(model: nn.Module, name: str, state: Mapping[str, Tensor]) -> 
     """
     own = model.state_dict()
     given = _strip_wrappers(state)
+    if not given.keys() <= own.keys():
+        given = without_common_prefix(given, own)
     if not given.keys() <= own.keys():
         rules = RULES.get(type(model), ())
         given = {_rename(key, rules): value for key, value in given.items()}
@@ -249,61 +184,31 @@ def import_weights(model: nn.Module, name: str, state: Mapping[str, Tensor]) -> 
     model.load_state_dict({**own, **given})
 
 
-def _reason(error: Exception) -> str:
-    # Torch surrounds the reason with advice to load the file unsafely.
-    marker, advice = "WeightsUnpickler error: ", "Weights only load failed"
-    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith(advice)]
-    told = next((line.split(marker)[1] for line in lines if marker in line), [*lines, type(error).__name__][0])
-    return told.strip().rstrip(".")
+def without_common_prefix(given: Mapping[str, Tensor], own: Collection[str]) -> dict[str, Tensor]:
+    """Return weights without the one prefix under which all of a network's lie, as trainers keep it: ``model.``, ``backbone.``.
 
+    Args:
+        given: keys as in a file, which may hold other things beside the network.
+        own: the network's keys.
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    return dict(load_file(path))
-
-
-def _read_pickle(path: Path) -> object:
-    # Torch's restricted unpickler never looks up a name outside its own list; the names this file uses are added to
-    # that list, each with an inert stand-in. Names on torch's list keep torch's meaning; os and sys it always refuses.
-    stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-        (_NumpyNothing if name.startswith("numpy.") else _Nothing, name) for name in _global_names(path)
-    ]
-    with torch.serialization.safe_globals(stand_ins):
-        return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _global_names(path: Path) -> set[str]:
-    """Return the names of all classes and functions that a torch file mentions, without loading it."""
-    if not zipfile.is_zipfile(path):
-        # Before torch 1.6: magic number, version, system and content are four pickles in a row.
-        with path.open("rb") as file:
-            return {name for _ in range(4) for name in _names_in_pickle(file)}
-    with zipfile.ZipFile(path) as archive:
-        pickles = [archive.read(member) for member in archive.namelist() if member.endswith("data.pkl")]
-    return {name for data in pickles for name in _names_in_pickle(BytesIO(data))}
-
-
-def _names_in_pickle(file: BinaryIO) -> Iterable[str]:
-    for opcode, argument, _ in pickletools.genops(file):
-        if opcode.name == "GLOBAL":
-            module, name = str(argument).split(" ", 1)
-            # torch.save writes Python 2's module names; torch.load turns them back before it looks at its list.
-            module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
-            yield f"{module}.{name}"
-
-
-def _find_state(content: object) -> dict[str, Tensor] | None:
-    if not isinstance(content, Mapping):
-        return None
-    for candidate in (content, *(content.get(key) for key in STATE_KEYS)):
-        if isinstance(candidate, Mapping) and candidate and all(isinstance(v, Tensor) for v in candidate.values()):
-            return {str(key): value.detach() for key, value in candidate.items()}
-    return None
+    Example:
+        >>> w = torch.zeros(1)
+        >>> sorted(without_common_prefix({"net.fc.weight": w, "loss.margin": w}, ["fc.weight"]))
+        ['fc.weight']
+    """
+    if given.keys() & set(own):
+        return dict(given)
+    for key in sorted(own)[:1]:
+        for prefix in sorted({name[: -len(key)] for name in given if name.endswith(f".{key}")}, key=len):
+            stripped = {name[len(prefix) :]: value for name, value in given.items() if name.startswith(prefix)}
+            wanted = [name for name in own if not name.endswith(".num_batches_tracked")]
+            if all(name in stripped for name in wanted):
+                return stripped
+    return dict(given)
 
 
 def _strip_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    bare = {PREFIXES.sub("", key): value for key, value in state.items()}
+    bare = {PREFIXES.sub("", key): value for key, value in state.items() if not COUNTERS.search(key)}
     # mdistiller's own checkpoints hold the student beside its teacher and the method's modules.
     students = {key.removeprefix("student."): value for key, value in bare.items() if key.startswith("student.")}
     return students or bare

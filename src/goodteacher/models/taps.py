@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.hooks import RemovableHandle
 
 from goodteacher.base.errors import ConfigError, suggest
+from goodteacher.base.shapes import HOW_TO_TAP
 from goodteacher.base.types import Output, Tap
 
 
@@ -55,9 +57,37 @@ class Taps:
                     f"tap '{tap}'",
                     rule="must be declared for this model",
                     received="no module name",
-                    remedy="pass Taps(...) with module names; `goodteacher list taps MODEL` shows them",
+                    remedy=HOW_TO_TAP,
                 )
         return {tap: declared[tap] for tap in wanted}
+
+
+def read_taps(given: Any, what: str) -> Taps:
+    """Return taps from a mapping, as a study file holds them.
+
+    Args:
+        given: ``stages`` and ``pre_activations`` as lists of module names, ``stem`` and ``head`` as names.
+        what: whose they are, for the message.
+
+    Raises:
+        ConfigError: for another key, or a value of another kind.
+
+    Example:
+        >>> read_taps({"stages": ["layer1", "layer2"], "head": "fc"}, "taps")
+        Taps(stages=('layer1', 'layer2'), pre_activations=(), stem=None, head='fc')
+    """
+    kinds = {"stages": list | tuple, "pre_activations": list | tuple, "stem": str, "head": str}
+    if not isinstance(given, Mapping) or not given:
+        raise ConfigError(what, rule=f"must be a mapping of {', '.join(kinds)}", received=repr(given))
+    for key, value in given.items():
+        if key not in kinds:
+            raise ConfigError(what, rule="must name known taps", received=repr(key), remedy=suggest(str(key), kinds))
+        names = value if isinstance(value, list | tuple) else [value]
+        if not isinstance(value, kinds[key]) or not all(isinstance(name, str) for name in names):
+            kind = "one module's name" if kinds[key] is str else "a list of module names"
+            raise ConfigError(f"{what}, '{key}'", rule=f"must be {kind}", received=repr(value))
+    fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
+    return Taps(**fields)
 
 
 class TapError(ConfigError):
@@ -213,14 +243,30 @@ def _output(logits: Tensor, read: Mapping[str, Tensor], by_tap: Mapping[Tap, tup
                     rule=f"reads the module '{site.removesuffix(':input')}', which the network's forward pass did not call",
                     remedy="declare where the network is to be read: Taps(...) with names from `goodteacher list taps MODEL`",
                 )
-    maps = {tap: tuple(read[site] for site in sites) for tap, sites in by_tap.items()}
+    maps = {tap: tuple(as_map(read[site]) for site in sites) for tap, sites in by_tap.items()}
     return Output(
         logits=logits,
-        embedding=maps["embedding"][0].flatten(1) if "embedding" in maps else None,
+        embedding=read[by_tap["embedding"][0]].flatten(1) if "embedding" in maps else None,
         stages=maps.get("stages", ()),
         pre_activations=maps.get("pre_activations", ()),
         stem=maps["stem"][0] if "stem" in maps else None,
     )
+
+
+def as_map(features: Tensor) -> Tensor:
+    """Return tokens ``(N, T, D)`` as a map ``(N, D, H, W)``: the last H² of them, row by row; anything else as it is.
+
+    What stands before a square number of tokens (a class token, registers) belongs to no place and is left out.
+
+    Example:
+        >>> as_map(torch.zeros(2, 197, 192)).shape, as_map(torch.zeros(2, 8, 4, 4)).shape
+        (torch.Size([2, 192, 14, 14]), torch.Size([2, 8, 4, 4]))
+    """
+    if features.dim() != 3:
+        return features
+    side = math.isqrt(features.shape[1])
+    n, _, width = features.shape
+    return features[:, features.shape[1] - side**2 :].transpose(1, 2).reshape(n, width, side, side)
 
 
 def logits_of(answer: object) -> Tensor:

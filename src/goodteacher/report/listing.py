@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from goodteacher.base.compose import LossRow, option_defaults
+from goodteacher.base.custom import is_hub
 from goodteacher.base.errors import ConfigError, check_choice
 from goodteacher.data.facts import Facts
 from goodteacher.data.sources import SOURCES
 from goodteacher.maps.table import MAPS
 from goodteacher.methods.table import METHODS, describe_needs
+from goodteacher.models.hub import hub_spec
 from goodteacher.models.table import MODELS
 from goodteacher.models.taps import guess_taps
 from goodteacher.objectives.table import OBJECTIVES
@@ -152,7 +154,7 @@ def _options(build: object) -> str:
 def _taps(model: str | None) -> Grid:
     if model is None:
         raise ConfigError("list taps", rule="needs a model", received="none", remedy="goodteacher list taps resnet20")
-    shape = (30,) if model == "mlp" else (3, 32, 32)
+    shape = (30,) if model == "mlp" else hub_spec(model).shape if is_hub(model) else (3, 32, 32)
     taps, modules = modules_of({model: {}}, 10, shape)
     places: dict[str, list[str]] = {}
     for i, site in enumerate(taps.stages):

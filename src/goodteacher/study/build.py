@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from goodteacher.base.compose import build_parts, join, row_of
-from goodteacher.base.custom import is_own
+from goodteacher.base.custom import is_hub, is_own
 from goodteacher.base.errors import ConfigError, GoodteacherError
 from goodteacher.base.types import Loss, Setting
 from goodteacher.data.facts import Facts
@@ -60,6 +60,13 @@ def build_network(model: Parts, classes: int, input_shape: tuple[int, ...]) -> n
     """
     ((name, options),) = model.items()
     return build_model(name, classes=classes, input_shape=input_shape, **options)
+
+
+def bare(model: Parts) -> dict[str, dict[str, Any]]:
+    """Return a model without the published weights of another house: for whoever loads others, or none."""
+    return {
+        name: {**options, "pretrained": False} if is_hub(name) else dict(options) for name, options in model.items()
+    }
 
 
 def measure(network: nn.Module, input_shape: tuple[int, ...]) -> Measured:
@@ -120,7 +127,7 @@ def draft(model: Parts, classes: int, input_shape: tuple[int, ...]) -> Measured:
         ConfigError: if the network cannot be built, or does not take such inputs.
     """
     with drafting(model):
-        network = build_network(model, classes, input_shape)
+        network = build_network(bare(model), classes, input_shape)
         try:
             return measure(network, input_shape)
         except GoodteacherError:
@@ -136,7 +143,7 @@ def draft(model: Parts, classes: int, input_shape: tuple[int, ...]) -> Measured:
 def outline(model: Parts, classes: int, input_shape: tuple[int, ...]) -> nn.Module:
     """Return a model of the table on the meta device: what it is made of, for whoever counts."""
     with torch.device("meta"):
-        return build_network(model, classes, input_shape)
+        return build_network(bare(model), classes, input_shape)
 
 
 def check_classes(measured: Measured, classes: int, model: str) -> None:
@@ -297,7 +304,7 @@ def rebuild(spec: RunSpec, facts: Facts, teacher: Callable[[], Measured]) -> nn.
     """
     if spec.kind == "preparation":
         return network_in_training(spec, facts, teacher())
-    network = network_in_training(spec, facts, None)
+    network = network_in_training(replace(spec, model=bare(spec.model)), facts, None)
     # SimKD's student is kept with its projector and the teacher's head, whose shapes only the method itself knows.
     if spec.kind == "student" and any(row_of(part, METHODS, "method").deploys for part in spec.loss):
         return loss_in_training(spec, network, facts, teacher()).deployed(network)

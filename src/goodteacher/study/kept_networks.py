@@ -38,16 +38,28 @@ def keep_networks(plan: Plan, root: Path, tell: Sink) -> None:
     """
     shapes = {spec.model_name: spec.input_shape(plan.facts) for spec in plan.runs.values()}
     for name, shape in shapes.items():
-        if name.startswith(PREFIX) and is_handed_over(name) and not network_files(name, root)[1].exists():
-            with undisturbed():
-                network = build_network({name: {}}, plan.facts.classes, shape).eval()
-                refused = _keep(network, name, shape, root)
-            if refused:
-                text = (
-                    f"{name.removeprefix(PREFIX)} cannot be written down ({refused}): its runs load in this process alone; to "
-                    "load them later name a function that builds it (module:function)"
-                )
-                tell(Event("line", text=text))
+        refused = keep_network(name, plan.facts.classes, shape, root)
+        if refused:
+            text = (
+                f"{name.removeprefix(PREFIX)} cannot be written down ({refused}): its runs load in this process alone; to load "
+                "them later name a function that builds it (module:function)"
+            )
+            tell(Event("line", text=text))
+
+
+def keep_network(name: str, classes: int, shape: tuple[int, ...], root: Path) -> str:
+    """Write a network object down, unless it is; return why that cannot be done, or nothing.
+
+    Args:
+        name: of a model; only those of network objects are kept.
+        classes: C.
+        shape: of one example as the network sees it.
+        root: of the store.
+    """
+    if not name.startswith(PREFIX) or not is_handed_over(name) or network_files(name, root)[1].exists():
+        return ""
+    with undisturbed():
+        return _keep(build_network({name: {}}, classes, shape).eval(), name, shape, root)
 
 
 def recall_network(name: str, root: Path) -> None:

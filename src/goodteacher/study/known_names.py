@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from goodteacher.base.custom import is_own
+from goodteacher.base.custom import is_hub, is_own
 from goodteacher.base.errors import ConfigError, check_choice, suggest
 
 MODELS = (
@@ -89,7 +89,7 @@ def check_named(what: str, given: str | Mapping[str, Any], table: tuple[str, ...
     """
     for key in [given] if isinstance(given, str) else given:
         for part in [key] if what == "model" else key.split("+"):
-            if not is_own(part.strip()):
+            if not is_own(part.strip()) and not is_hub(part.strip()):
                 check_choice(what, part.strip(), table)
 
 

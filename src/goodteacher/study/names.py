@@ -61,14 +61,14 @@ def teacher_recipe(study: StudySpec, arm: str, spec: TeacherSpec) -> tuple[Recip
         overrides["epochs"] = spec.early_stop.epochs
     if spec.filter_table is not None:
         overrides["filter_table"] = spec.filter_table
-    recipe = arm_recipe(study, overrides, f"{where}.recipe")
+    recipe = arm_recipe(study, overrides, f"{where}.recipe", spec.model)
     if spec.snapshots is not None:
         # Checked here, for the arm says nothing of cycles that a recipe's message could name.
         broken = broken_cycle_rule(spec.snapshots.cycles, recipe.epochs)
         if broken:
             raise ConfigError(f"key '{where}.snapshots'", rule=broken, received=spec.snapshots.cycles)
         cyclic = {**overrides, "schedule": "cyclic", "cycles": spec.snapshots.cycles}
-        recipe = arm_recipe(study, cyclic, f"{where}.recipe")
+        recipe = arm_recipe(study, cyclic, f"{where}.recipe", spec.model)
         return recipe, tuple(f"epoch={k}" for k in cycle_ends(recipe.epochs, spec.snapshots.cycles))
     keep: str = spec.keep
     if spec.early_stop is not None and spec.early_stop.form == "truncate":
@@ -85,19 +85,28 @@ def check_table(arm: str, table: str, facts: Facts) -> None:
         )
 
 
-def arm_inputs(given: ArmInputs | None, facts: Facts, where: str) -> InputSpec | None:
+def arm_inputs(given: ArmInputs | None, facts: Facts, where: str, own: InputSpec | None = None) -> InputSpec | None:
     """Return what an arm's network expects to see, or None where that is what the problem makes.
+
+    Args:
+        given: what the arm says of it.
+        facts: of the problem.
+        where: the place in the study, for the message.
+        own: what the network itself expects, which the arm may change; None for one made for the problem.
 
     Raises:
         ConfigError: if it is not defined for this problem.
     """
-    if given is None:
+    if given is None and own is None:
         return None
     made = facts.inputs
     if made is None or not made.is_image:
         raise ConfigError(f"{where}.inputs", rule="needs image inputs", received="vectors")
-    size = made.size if given.size is None else (given.size, given.size) if isinstance(given.size, int) else given.size
-    wanted = InputSpec("image", (made.shape[0], *size), given.mean or made.mean, given.std or made.std)
+    base, given = own or made, given or ArmInputs()
+    size = base.size if given.size is None else (given.size, given.size) if isinstance(given.size, int) else given.size
+    wanted = InputSpec("image", (base.shape[0], *size), given.mean or base.mean, given.std or base.std)
+    if own is not None:
+        check_adaptable(made, wanted, where)
     return None if wanted == made else wanted
 
 

@@ -15,7 +15,6 @@ from goodteacher.base.input_spec import InputSpec
 from goodteacher.data.facts import Facts
 from goodteacher.study.names import (
     Parts,
-    arm_inputs,
     canonical_keep,
     check_given,
     check_recipe,
@@ -127,7 +126,7 @@ class _Planner:
         recipe, keeps = teacher_recipe(self.study, arm, spec)
         check_recipe(recipe, f"teachers.{arm}", self.facts)
         assert spec.model is not None
-        inputs = arm_inputs(spec.inputs, self.facts, f"teachers.{arm}")
+        inputs = self.trial.inputs(spec.model, spec.inputs, f"teachers.{arm}")
         model = self.trial.model(spec.model, self._shape(inputs))
         start = self._start(arm, spec, model, seed)
         teaching, kind = None, "teacher"
@@ -230,10 +229,10 @@ class _Planner:
     def add_student(self, name: str) -> None:
         """Plan a student arm under each of its teachers, once per seed."""
         spec = self.study.students[name]
-        recipe = arm_recipe(self.study, spec.recipe, f"students.{name}.recipe")
+        recipe = arm_recipe(self.study, spec.recipe, f"students.{name}.recipe", spec.model)
         keep = canonical_keep(spec.keep, recipe, f"students.{name}")
         check_recipe(recipe, f"students.{name}", self.facts)
-        inputs = arm_inputs(spec.inputs, self.facts, f"students.{name}")
+        inputs = self.trial.inputs(spec.model, spec.inputs, f"students.{name}")
         model = self.trial.model(spec.model, self._shape(inputs))
         loss, gamma = self.trial.method(spec.method)
         taught = self.trial.needs_teacher(spec.method)

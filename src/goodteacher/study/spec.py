@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
+from goodteacher.base.custom import is_hub
 from goodteacher.base.errors import ConfigError, suggest
 from goodteacher.study.arm_options import ArmInputs, EarlyStop, Ensemble, Snapshots
 from goodteacher.study.known_names import check_arms, check_source
@@ -308,9 +309,22 @@ def read_study(
         raise file.placed(error) from None
 
 
-def arm_recipe(study: StudySpec, overrides: Mapping[str, Any], where: str) -> Recipe:
-    """Return the study's recipe with an arm's overrides."""
-    return validate(Recipe, {**study.recipe.model_dump(), **overrides}, where)
+# How networks of other houses are trained where a study does not say otherwise: most start from published weights.
+HUB_RECIPE: dict[str, Any] = {"optimizer": "adamw", "lr": 2e-4, "weight_decay": 0.05, "warmup": 0.05}
+
+
+def arm_recipe(study: StudySpec, overrides: Mapping[str, Any], where: str, model: Named | None = None) -> Recipe:
+    """Return the study's recipe with an arm's overrides.
+
+    Args:
+        study: whose recipe it is.
+        overrides: of the arm.
+        where: the place in the study, for the message.
+        model: of the arm; one of another house has defaults of its own for what the study leaves open.
+    """
+    name = "" if model is None else model if isinstance(model, str) else next(iter(model))
+    usual = {k: v for k, v in HUB_RECIPE.items() if is_hub(name) and k not in study.recipe.model_fields_set}
+    return validate(Recipe, {**study.recipe.model_dump(), **usual, **overrides}, where)
 
 
 def json_schema() -> str:

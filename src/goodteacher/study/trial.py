@@ -8,15 +8,20 @@ from dataclasses import replace
 from typing import Any
 
 from goodteacher.base.compose import LossRow, build_parts, parse, row_of, written_options
+from goodteacher.base.custom import is_hub
 from goodteacher.base.errors import ConfigError, GoodteacherError
+from goodteacher.base.input_spec import InputSpec
+from goodteacher.base.shapes import HOW_TO_TAP
 from goodteacher.base.types import Loss, Needs
 from goodteacher.data.facts import Facts
 from goodteacher.maps.table import written_out
 from goodteacher.methods.preparation import PREPARATIONS
 from goodteacher.methods.table import METHODS, needs_teacher, parse_method
+from goodteacher.models.hub import hub_spec
 from goodteacher.objectives.table import OBJECTIVES, check_objective
+from goodteacher.study.arm_options import ArmInputs
 from goodteacher.study.build import Measured, check_classes, code_behind, draft, drafting, setting_of, student_in
-from goodteacher.study.names import Parts, named
+from goodteacher.study.names import Parts, arm_inputs, named
 from goodteacher.study.runspec import RunSpec
 from goodteacher.study.spec import Named
 from goodteacher.train.mixing import check_mixing, check_weighing
@@ -51,8 +56,22 @@ class Trial:
         model = named(spec)
         if len(model) != 1:
             raise ConfigError("model", rule="must be one name", received=repr(spec))
+        # Whether a network starts from published weights is part of what a run is, and no default of today.
+        model = {name: {"pretrained": True, **options} if is_hub(name) else options for name, options in model.items()}
         check_classes(self.measured(model, shape), self.facts.classes, next(iter(model)))
         return model
+
+    def inputs(self, spec: Named, given: ArmInputs | None, where: str) -> InputSpec | None:
+        """Return what an arm's network expects to see, or None where that is what the problem makes.
+
+        Args:
+            spec: its model; one of another house has a size and a normalisation of its own.
+            given: what the arm says of it.
+            where: the place in the study, for the message.
+        """
+        name, options = next(iter(named(spec).items()))
+        own = hub_spec(name, options.get("revision")) if is_hub(name) else None
+        return arm_inputs(given, self.facts, where, own)
 
     def measured(self, model: Parts, shape: tuple[int, ...]) -> Measured:
         """Return a model's draft, made once."""
@@ -227,4 +246,5 @@ def _check_taps(needs: Needs, network: Measured, teacher: Measured | None) -> No
     for side, measured, taps in (("student", network, needs.network), ("teacher", teacher, needs.teacher)):
         missing = [tap for tap in taps if measured is not None and tap not in measured.shapes]
         if missing:
-            raise ConfigError(f"tap '{missing[0]}'", rule=f"must be declared by the {side}'s model", received="no tap")
+            rule = f"must be declared by the {side}'s model"
+            raise ConfigError(f"tap '{missing[0]}'", rule=rule, received="no tap", remedy=HOW_TO_TAP)
