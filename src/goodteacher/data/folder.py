@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,8 @@ from goodteacher.data.inputs import Pictures
 from goodteacher.data.listing import CACHE, Listing, count_names, list_pictures
 from goodteacher.data.problem import Problem, Split
 from goodteacher.data.splits import stratified_split
+
+SAMPLED = 64  # files whose sizes are looked at
 
 
 def folder_problem(
@@ -78,8 +82,29 @@ def folder_problem(
             parts[source], parts[name] = parts[source][kept], parts[source][held_out]
     pixels, labels = torch.from_numpy(whole.pixels), torch.from_numpy(listing.labels)
     splits = {name: _rows(pixels, labels, rows) for name, rows in parts.items()}
-    augment, notes = fitting_augment(splits["train"].inputs), (*listing.notes, *_notes(root, listing, whole, cache))
+    augment = fitting_augment(splits["train"].inputs)
+    notes = (*listing.notes, *_scaled(listing, size), *_notes(root, listing, whole, cache))
     return Problem(root.resolve().name, **splits, class_names=listing.class_names, augment=augment, notes=notes)
+
+
+def _scaled(listing: Listing, size: int) -> list[str]:
+    """Return a note if pictures lose by being scaled down: of a few, for their sizes stand at the head of their files."""
+    from PIL import Image
+
+    found = []
+    for row in np.linspace(0, len(listing.paths) - 1, min(SAMPLED, len(listing.paths))).round().astype(int):
+        # A file that does not open is counted elsewhere, with its reason.
+        with contextlib.suppress(Exception), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(listing.paths[row]) as picture:
+                found.append(picture.size)
+    if not found:
+        return []
+    width, height = (int(np.median(side)) for side in zip(*found, strict=True))
+    if min(width, height) <= size:
+        return []
+    more = f"--set problem.size={min(height, width)} keeps more of them"
+    return [f"pictures of about {width}x{height} pixels are scaled to {size}x{size}: option size ({more})"]
 
 
 def _broken(whole: Decoded) -> list[int]:

@@ -15,8 +15,8 @@ def guessed(network: nn.Module, inputs: Tensor) -> Taps:
     """Return taps by running a network once.
 
     Stages are the outermost modules whose maps ``(N, D, H, W)`` are the last of their size, from the size after the stem down, as
-    far as that is above 1x1; of a network of tokens ``(N, T, D)``, four blocks at equal distances. The head is the last linear
-    layer that answers the logits.
+    far as that is above 1x1. Of a network of tokens ``(N, T, D)`` they are four of its blocks, at equal distances. The head is the
+    last linear layer that answers the logits.
 
     Args:
         network: any.
@@ -28,8 +28,8 @@ def guessed(network: nn.Module, inputs: Tensor) -> Taps:
     rows = describe_taps(network, inputs)
     linear = {name for name, module in network.named_modules() if isinstance(module, nn.Linear)}
     head = next((name for name, _, _ in reversed(rows) if name in linear), None)
-    maps = _maps(rows, tuple(inputs.shape[-2:])) or _tokens(rows)
-    return Taps(stages=maps, head=head)
+    # The map that a transformer's patches are cut into is no stage of it.
+    return Taps(stages=_tokens(rows) or _maps(rows, tuple(inputs.shape[-2:])), head=head)
 
 
 def _maps(rows: list[tuple[str, str, tuple[int, ...]]], size: tuple[int, ...]) -> tuple[str, ...]:
@@ -48,10 +48,9 @@ def _tokens(rows: list[tuple[str, str, tuple[int, ...]]]) -> tuple[str, ...]:
     """Return four of the blocks of a network of tokens: modules of one class, side by side, that answer tokens of one shape."""
     groups: dict[tuple[str, str, tuple[int, ...]], list[str]] = {}
     for name, kind, shape in rows:
-        parent, _, index = name.rpartition(".")
-        if len(shape) == 3 and index.isdigit():
-            groups.setdefault((parent, kind, shape), []).append(name)
+        if len(shape) == 3 and name[-1].isdigit():
+            groups.setdefault((name.rstrip("0123456789"), kind, shape), []).append(name)
     blocks = max(groups.values(), key=len, default=[])
-    if len(blocks) < 4:
-        return tuple(blocks)
+    if len(blocks) < MOST:
+        return ()
     return tuple(blocks[len(blocks) * quarter // 4 - 1] for quarter in (1, 2, 3, 4))
