@@ -122,6 +122,7 @@ def test_teaching_procedures_by_option(call, two_folds):
     students = json.loads(out.splitlines()[-1])["studies"][0]["students"]
     assert code == 0 and {(s["student"], s["teacher"]) for s in students} == {("alone", None), ("kd", "teacher")}
     code, out, _ = call("distill", "mlp", *words, "--teacher", "auto", "--budget", 2)
+    assert "Candidates: mlp, the student's own, for no larger one is known; --candidate names another" in out
     assert code == 0 and "picked before any student: 4 candidates from 2 trainings" in out
     for option, value, of in (
         ("--with", "snapshots=2", "auto"),

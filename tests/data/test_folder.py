@@ -261,7 +261,5 @@ def test_pictures_that_lose_by_being_scaled_down_are_said(tmp_path):
         for i in range(6):
             write(tmp_path / name / f"{i}.jpg", colour, size=(120, 90) if i else (20, 20))
     (note,) = folder_problem(tmp_path, test=0.3, validation=0.3).notes
-    assert note == (
-        "pictures of about 120x90 pixels are scaled to 32x32: option size (--set problem.size=90 keeps more of them)"
-    )
+    assert note == ("pictures of about 120x90 pixels are scaled to 32x32: option size (--size 90 keeps more of them)")
     assert folder_problem(tmp_path, size=90, test=0.3, validation=0.3).notes == ()

@@ -9,7 +9,20 @@ from typing import Annotated, Any
 
 import typer
 
-from goodteacher.cli.options import Device, Inputs, Json, Out, Quiet, Root, app, begin, console, names_of
+from goodteacher.cli.options import (
+    Device,
+    Inputs,
+    Json,
+    Out,
+    Quiet,
+    Root,
+    Size,
+    app,
+    begin,
+    console,
+    load_words,
+    names_of,
+)
 from goodteacher.cli.output import show_results
 
 
@@ -39,6 +52,7 @@ def rank(
     probes: Annotated[
         bool, typer.Option("--probes", help="Measure networks around their inputs first: views, Lipschitz estimates.")
     ] = False,
+    size: Size = None,
     root: Root = Path("data"),
     out: Out = Path("goodteacher-runs"),
     device: Device = "auto",
@@ -55,7 +69,7 @@ def rank(
     from goodteacher.report import tables
     from goodteacher.train.records import write_atomically
 
-    problem = load(data, root=root) if data else None
+    problem = load(**load_words(data, root, size)) if data else None
     named = _alike([_run_of(item, out, problem, place, inputs) for item in what if Path(item) not in studies])
     if probes:
         _probe([run for runs in named.values() for run in runs], studies, place)
@@ -239,6 +253,7 @@ def fetch(
 @app.command()
 def doctor(
     data: Annotated[str | None, typer.Argument(help="A problem to look at too.")] = None,
+    size: Size = None,
     root: Root = Path("data"),
     as_json: Json = False,
 ) -> None:
@@ -254,7 +269,7 @@ def doctor(
     if data:
         from goodteacher.data.sources import load
 
-        findings |= examine_problem(load(data, root=root))
+        findings |= examine_problem(load(**load_words(data, root, size)))
     screen = console()
     for name, value in findings.items():
         screen.print(f"{name:22} {value}", markup=False, highlight=False, soft_wrap=True)

@@ -61,6 +61,7 @@ def data_words(incomplete: str) -> list[str]:
 
 Out = Annotated[Path, typer.Option("--out", help="Folder of runs, studies and pages.")]
 Root = Annotated[Path, typer.Option("--root", help="Folder where data lie.")]
+Size = Annotated[int | None, typer.Option("--size", min=1, help="Pixels that a folder's pictures are scaled to.")]
 Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="How many seeds.")]
 Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the training data.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
@@ -126,6 +127,11 @@ def begin(device: str, engine: str) -> tuple[str, str]:
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)  # spinning OpenMP teams on a busy machine are 10 to 50 times slower
     return place, engine
+
+
+def load_words(data: str, root: Path, size: int | None) -> dict[str, Any]:
+    """Return the words that load a problem, as a study file holds them."""
+    return {"name": data, "root": str(root), **({} if size is None else {"size": size})}
 
 
 def console(stderr: bool = False) -> Any:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from goodteacher.cli.options import Device, Json, Out, Root, app, begin, console, data_words
+from goodteacher.cli.options import Device, Json, Out, Root, Size, app, begin, console, data_words
 
 
 @app.command()
@@ -24,9 +24,7 @@ def init(
         float | None,
         typer.Option("--max-latency", min=0, help="Milliseconds the student may take for one example here."),
     ] = None,
-    size: Annotated[
-        int | None, typer.Option("--size", min=8, help="Pixels that a folder's pictures are scaled to.")
-    ] = None,
+    size: Size = None,
     root: Root = Path("data"),
     out: Out = Path("goodteacher-runs"),
     device: Device = "auto",

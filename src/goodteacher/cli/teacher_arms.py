@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from goodteacher.base.errors import ConfigError, suggest
-from goodteacher.study.known_names import MODELS
+from goodteacher.cli.options import begin, console
+from goodteacher.study.known_names import LARGER, MODELS
 from goodteacher.study.study_file import apply_override
+
+if TYPE_CHECKING:
+    from goodteacher.study.spec import StudySpec
 
 
 def run_at(name: str, out: Path) -> str | None:
@@ -67,3 +71,26 @@ def teachers_of(
     if len(given) == 1:
         return {"teacher": arm_of({**arms["teacher1"], "map": target_map}, procedures)}
     return {**arms, "teacher": arm_of({"ensemble": {"of": list(arms)}, "map": target_map}, procedures)}
+
+
+def larger_than(student: str) -> str:
+    """Return the model of the teachers that are tried: larger than the student, of its family where one is known; say which."""
+    larger = LARGER.get(student, student)
+    why = "the student's own, for no larger one is known" if larger == student else f"larger than {student}"
+    console().print(f"Candidates: {larger}, {why}; --candidate names another", markup=False, highlight=False)
+    return larger
+
+
+def registered_from(teacher: list[str], weights: Path, inputs: Any, study: StudySpec, out: Path, device: str) -> str:
+    """Register a teacher with somebody else's weights; return its run."""
+    if len(teacher) != 1 or teacher == ["auto"]:
+        raise ConfigError("--weights", rule="is for one teacher's model", received=f"--teacher {' '.join(teacher)}")
+    place, _ = begin(device, "local")
+    from goodteacher.api import load_problem
+    from goodteacher.study.import_weights import register
+    from goodteacher.study.store import Store
+
+    run = register(teacher[0], weights, load_problem(study), Store(out), inputs=inputs, device=place)
+    console().print(f"Teacher: {run.id}, weights from {run.result.file}", markup=False, highlight=False)
+    found: str = run.id
+    return found

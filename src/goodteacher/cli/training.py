@@ -24,12 +24,14 @@ from goodteacher.cli.options import (
     Root,
     Seeds,
     Set,
+    Size,
     Track,
     With,
     Workers,
     app,
     begin,
     console,
+    load_words,
     names_of,
 )
 from goodteacher.cli.output import show_results
@@ -37,7 +39,6 @@ from goodteacher.study.known_names import TRACKERS
 
 if TYPE_CHECKING:
     from goodteacher.api import Finished
-    from goodteacher.study.spec import StudySpec
 
 
 def _override(values: dict[str, Any], changes: list[str] | None, **recipe: Any) -> None:
@@ -156,6 +157,7 @@ def teach(
     inputs: Inputs = None,
     procedures: With = None,
     changes: Set = None,
+    size: Size = None,
     root: Root = Path("data"),
     out: Out = Path("goodteacher-runs"),
     seeds: Seeds = 1,
@@ -178,11 +180,11 @@ def teach(
     start = run_at(source, out) if source is not None else None
     if source is not None and start is None:
         check_source(data)
-        _register(model, Path(source), inputs_of(inputs), data, root, out, device, as_json)
+        _register(model, Path(source), inputs_of(inputs), load_words(data, root, size), out, device, as_json)
         return
     arm = arm_of({"model": model, "objective": objective, "keep": keep, "start": start}, procedures)
     values: dict[str, Any] = {
-        "problem": {"name": data, "root": str(root)},
+        "problem": load_words(data, root, size),
         "teachers": {word(objective): arm},
         "seeds": seeds,
     }
@@ -196,7 +198,7 @@ def teach(
 
 
 def _register(
-    model: str, source: Path, inputs: Any, data: str, root: Path, out: Path, device: str, as_json: bool
+    model: str, source: Path, inputs: Any, words: dict[str, Any], out: Path, device: str, as_json: bool
 ) -> None:
     from goodteacher import api
     from goodteacher.data.sources import load
@@ -205,7 +207,7 @@ def _register(
     from goodteacher.study.store import Store
 
     place, _ = begin(device, "local")
-    run = register(model, source, load(data, root=root), Store(out), inputs=inputs, device=place)
+    run = register(model, source, load(**words), Store(out), inputs=inputs, device=place)
     console().print(f"Weights: {run.result.file}", markup=False, highlight=False)
     ranked = api.rank([run])
     tables.show(tables.teacher_grid(ranked), console())
@@ -262,12 +264,13 @@ def distill(
         str | None,
         typer.Option(
             "--candidate",
-            help="With auto: the teachers' model; the student's own by default.",
+            help="With auto: the teachers' model; by default one larger than the student, where one is known.",
             autocompletion=names_of("MODELS"),
         ),
     ] = None,
     procedures: With = None,
     changes: Set = None,
+    size: Size = None,
     root: Root = Path("data"),
     out: Out = Path("goodteacher-runs"),
     seeds: Seeds = 1,
@@ -282,14 +285,14 @@ def distill(
 ) -> None:
     """Train a student from a teacher, and the same student alone beside it."""
     from goodteacher.cli.study_names import data_word, joined, word
-    from goodteacher.cli.teacher_arms import check_options, inputs_of, teachers_of
+    from goodteacher.cli.teacher_arms import check_options, inputs_of, larger_than, registered_from, teachers_of
     from goodteacher.study.known_names import MODELS, check_named, check_words
     from goodteacher.study.spec import new_study
 
     check_words(model=student, method=method, objective=objective, map=target_map)
     if candidate is not None:
         check_named("--candidate", candidate, MODELS)
-    values = _distilling(student, method, keep, data, root, seeds)
+    values = _distilling(student, method, keep, load_words(data, root, size), seeds)
     _override(values, changes, epochs=epochs, precision=precision)
     teachers = joined([word(Path(t).name[:16] if not is_own(t) else t) for t in teacher])
     words = ["distill", data_word(values["problem"]), teachers, word(student), word(method)]
@@ -297,13 +300,15 @@ def distill(
     named = {"--with": procedures, "--map": target_map, "--objective": objective}
     check_options(named if teacher == ["auto"] else {"--budget": budget, "--candidate": candidate}, teacher)
     if weights is not None:
-        teacher = [_from_file(teacher, weights, inputs_of(inputs), new_study({**values, "teachers": {}}), out, device)]
+        teacher = [
+            registered_from(teacher, weights, inputs_of(inputs), new_study({**values, "teachers": {}}), out, device)
+        ]
     if teacher == ["auto"]:
         new_study({**values, "teachers": {}})
         asked = _asked(out, device, engine, workers, quiet, track)
         from goodteacher.automatic import choose_teacher
 
-        values = choose_teacher(candidate or student, values, budget=budget or 4, **asked).study
+        values = choose_teacher(candidate or larger_than(student), values, budget=budget or 4, **asked).study
     else:
         values["teachers"] = teachers_of(teacher, objective, target_map, procedures, out)
         for arm in values["students"].values():
@@ -314,29 +319,12 @@ def distill(
     _end([run_study(spec, **asked)], as_json)
 
 
-def _from_file(teacher: list[str], weights: Path, inputs: Any, study: StudySpec, out: Path, device: str) -> str:
-    """Register a teacher with somebody else's weights; return its run."""
-    from goodteacher.base.errors import ConfigError
-
-    if len(teacher) != 1 or teacher == ["auto"]:
-        raise ConfigError("--weights", rule="is for one teacher's model", received=f"--teacher {' '.join(teacher)}")
-    place, _ = begin(device, "local")
-    from goodteacher.api import load_problem
-    from goodteacher.study.import_weights import register
-    from goodteacher.study.store import Store
-
-    run = register(teacher[0], weights, load_problem(study), Store(out), inputs=inputs, device=place)
-    console().print(f"Teacher: {run.id}, weights from {run.result.file}", markup=False, highlight=False)
-    found: str = run.id
-    return found
-
-
-def _distilling(student: str, method: str, keep: str, data: str, root: Path, seeds: int | None) -> dict[str, Any]:
+def _distilling(student: str, method: str, keep: str, words: dict[str, Any], seeds: int | None) -> dict[str, Any]:
     """Return the study of `distill`, but for its teachers."""
     from goodteacher.cli.study_names import word
 
     return {
-        "problem": {"name": data, "root": str(root)},
+        "problem": words,
         "students": {
             "alone": {"model": student, "method": "none", "keep": keep},
             word(method): {"model": student, "method": method, "keep": keep},

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from goodteacher.cli.options import Device, Json, Out, Quiet, Root, app, begin, console, names_of
+from goodteacher.cli.options import Device, Json, Out, Quiet, Root, Size, app, begin, console, load_words, names_of
 
 Named = Annotated[str, typer.Argument(help="A finished run: its id, the beginning of it, or its folder.")]
 
@@ -23,6 +23,13 @@ def run_of(name: str, out: Path) -> Any:
 
     folder = Path(name)
     return Store(folder.parent.parent if (folder / "spec.json").exists() else out).run(folder.name)
+
+
+def _data(data: str | None, root: Path, size: int | None) -> Any:
+    """Return the problem that --data names, or None where it names none."""
+    from goodteacher.data.sources import load
+
+    return load(**load_words(data, root, size)) if data else None
 
 
 @app.command()
@@ -82,6 +89,7 @@ def evaluate(
     data: Annotated[
         str | None, typer.Option("--data", help="Whose test split it is scored on; by default its own problem's.")
     ] = None,
+    size: Size = None,
     root: Root = Path("data"),
     out: Out = Path("goodteacher-runs"),
     device: Device = "auto",
@@ -90,7 +98,6 @@ def evaluate(
     """Score a finished network on held-out data: accuracy, balanced accuracy, Brier, NLL, ECE, class by class, with intervals."""
     from dataclasses import asdict
 
-    from goodteacher.data.sources import load
     from goodteacher.diagnose.evaluation import evaluate as scored
     from goodteacher.report import tables
     from goodteacher.report.evaluation import evaluation_grids
@@ -98,7 +105,7 @@ def evaluate(
 
     place, _ = begin(device, "local")
     found = run_of(run, out)
-    logits, labels, facts, said = held_out(found, load(data, root=root) if data else None, device=place)
+    logits, labels, facts, said = held_out(found, _data(data, root, size), device=place)
     result = scored(logits, labels, facts.class_names)
     screen = console()
     screen.print(f"{found.describe()}\n{facts.summary}", markup=False, highlight=False, soft_wrap=True)
@@ -135,6 +142,7 @@ def export(
         float, typer.Option("--max-loss", min=0, help="Points of accuracy that int8 may lose; more is an error.")
     ] = 1.0,
     licence: Annotated[str, typer.Option("--license", help="For the model card, such as apache-2.0.")] = "",
+    size: Size = None,
     root: Root = Path("data"),
     out: Out = Path("goodteacher-runs"),
     device: Device = "auto",
@@ -150,7 +158,6 @@ def export(
     if qat and formats and "int8" not in formats:
         raise ConfigError("--qat", rule="is for format int8", received=", ".join(formats))
     place, _ = begin(device, "local")
-    from goodteacher.data.sources import load
     from goodteacher.report import tables
     from goodteacher.report.progress import shown
     from goodteacher.ship.card import files_grid
@@ -162,7 +169,7 @@ def export(
     from goodteacher.study.origin import data_of
 
     chosen, found, screen = checked_formats(tuple(formats or ())), run_of(run, out), console()
-    problem = load(data, root=root) if data else data_of(found)
+    problem = _data(data, root, size) or data_of(found)
     with shown(screen, quiet=quiet) as tell:
         other = trained_for_int8(found, problem, device=place, tell=tell) if qat else None
     made = written(found, to, problem, formats=chosen, max_loss=max_loss / 100, licence=licence, for_int8=other)

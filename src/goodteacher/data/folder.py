@@ -103,7 +103,7 @@ def _scaled(listing: Listing, size: int) -> list[str]:
     width, height = (int(np.median(side)) for side in zip(*found, strict=True))
     if min(width, height) <= size:
         return []
-    more = f"--set problem.size={min(height, width)} keeps more of them"
+    more = f"--size {min(height, width)} keeps more of them"
     return [f"pictures of about {width}x{height} pixels are scaled to {size}x{size}: option size ({more})"]
 
 

@@ -14,9 +14,9 @@ MOST = 4
 def guessed(network: nn.Module, inputs: Tensor) -> Taps:
     """Return taps by running a network once.
 
-    Stages are the outermost modules whose maps ``(N, D, H, W)`` are the last of their size, from the size after the stem down, as
-    far as that is above 1x1. Of a network of tokens ``(N, T, D)`` they are four of its blocks, at equal distances. The head is the
-    last linear layer that answers the logits.
+    Stages are the outermost modules whose maps ``(N, D, H, W)`` are the last of their size, from the size after the stem down,
+    as far as that is above 1x1. Of a network of tokens ``(N, T, D)`` they are four of its blocks, at equal distances. The head is
+    the last linear layer that answers the logits.
 
     Args:
         network: any.

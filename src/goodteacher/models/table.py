@@ -110,13 +110,17 @@ def build_model(name: str, *, classes: int, input_shape: tuple[int, ...], **opti
         >>> sum(p.numel() for p in build_model("resnet20", classes=100, input_shape=(3, 32, 32)).parameters())
         278324
     """
-    if "taps" in options:
-        taps = read_taps(options.pop("taps"), f"option 'taps' of model '{name}'")
-        network = build_model(name, classes=classes, input_shape=input_shape, **options)
+    given = options.pop("taps", None)
+    taps = None if given is None else read_taps(given, f"option 'taps' of model '{name}'")
+    make = build_hub if is_hub(name) else _build
+    network = make(name, classes=classes, input_shape=input_shape, **options)
+    if taps is not None:
         vars(network)["taps"] = taps
-        return network
-    if is_hub(name):
-        return build_hub(name, classes=classes, input_shape=input_shape, **options)
+    return network
+
+
+def _build(name: str, *, classes: int, input_shape: tuple[int, ...], **options: Any) -> nn.Module:
+    """Build a model of the table or a user's own."""
     if is_own(name):
         row = ModelRow(custom_factory(name), "any", "the user's own")
     else:

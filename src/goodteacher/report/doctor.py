@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 
@@ -13,7 +14,7 @@ from goodteacher.study.machine import environment
 
 # Times as many examples of one class as of another, from which accuracy says little about the rare one.
 UNBALANCED = 3
-OPTIONAL = ("torchvision", "timm", "transformers", "ray", "onnx")
+OPTIONAL = ("torchvision", "timm", "transformers", "ray", "onnx", "onnxruntime")
 
 
 def examine() -> dict[str, str]:
@@ -22,15 +23,25 @@ def examine() -> dict[str, str]:
     findings["threads"] = str(torch.get_num_threads())
     findings["free disk"] = f"{shutil.disk_usage('.').free / 1e9:.1f} GB"
     for name in OPTIONAL:
-        try:
-            findings[name] = version(name)
-        except PackageNotFoundError:
-            findings[name] = "not installed (optional)"
+        findings[name] = _found(name)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     precision, seconds, examples = time_model({"resnet8": {}}, 10, (3, 32, 32), device)
     speeds = ", ".join(f"{name} {examples / s:.0f}/s" for name, s in seconds.items())
     findings["resnet8, 32x32"] = f"{speeds}: precision auto takes {precision}"
     return findings
+
+
+def _found(name: str) -> str:
+    """Return a package's version; one that is there and does not import is worse than none, and is said with the reason."""
+    try:
+        known = version(name)
+    except PackageNotFoundError:
+        return "not installed (optional)"
+    try:
+        importlib.import_module(name)
+    except Exception as error:  # a torchvision beside another torch raises a RuntimeError, others what they like
+        return f"{known} ! does not import: {type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+    return known
 
 
 def examine_problem(problem: Problem) -> dict[str, str]:
