@@ -83,7 +83,7 @@ def finished_teachers(study: StudySpec, store: Store) -> tuple[StudySpec, dict[s
         for key, run in (("run", arm.run), ("start", arm.start)):
             if run is not None and (key == "run" or run not in study.teachers):
                 found = store.run(run)
-                recall_network(found.spec.model_name, store.root)
+                recall_network(found.spec.model_name, found.spec.input_shape(found.facts), store.root)
                 full[key], given[found.id] = found.id, Given(found.spec, found.facts)
         arms[name] = arm.model_copy(update=full)
     return study.model_copy(update={"teachers": arms}), given
@@ -293,7 +293,7 @@ def adopt(run: Run, store: Store) -> None:
     for part in (Path("runs") / run.id, Path("problems") / problem):
         if not (target / part).exists():
             shutil.copytree(source / part, target / part)
-    for file in network_files(run.spec.model_name, source):
+    for file in network_files(run.spec.model_name, run.spec.input_shape(run.facts), source):
         if file.exists():
             (target / "networks").mkdir(exist_ok=True)
             shutil.copyfile(file, target / "networks" / file.name)

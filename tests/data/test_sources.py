@@ -99,6 +99,6 @@ def test_errors(name, options, message):
 
 
 def test_table():
-    assert list(SOURCES) == ["gaussian", "digits", "cifar10", "cifar100", "npz", "folder"]
+    assert list(SOURCES) == ["gaussian", "digits", "cifar10", "cifar100", "npz", "csv", "folder"]
     assert {name for name, row in SOURCES.items() if row.needs_root} == {"cifar10", "cifar100", "folder"}
     assert all(callable(row.build) and row.summary for row in SOURCES.values())

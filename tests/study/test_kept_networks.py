@@ -54,7 +54,7 @@ def test_a_network_object_loads_in_a_later_process_and_answers_the_same(run, lat
     pixels = problem.test.inputs.rows(torch.arange(7)).numpy()
     torch.testing.assert_close(later.predict(pixels), run.predict(pixels))
     assert guess_taps(later.model) == Net.taps and not later.model.training
-    assert [f.name for f in network_files(run.spec.model_name, run.root)] == sorted(
+    assert [f.name for f in network_files(run.spec.model_name, (1, 8, 8), run.root)] == sorted(
         (f.name for f in (run.root / "networks").iterdir()), reverse=True
     )
 
@@ -93,3 +93,14 @@ def test_what_cannot_be_written_down_is_said_before_it_trains(problem, tmp_path,
 def test_a_name_of_the_table_keeps_nothing(problem, tmp_path):
     gt.teach({"mlp": {"widths": [4]}}, problem, out=tmp_path, **RECIPE)
     assert not (tmp_path / "networks").exists() and hand_over(Net()).startswith("object:Net-")
+
+
+def test_one_network_at_two_sizes_is_kept_for_each(problem, tmp_path, monkeypatch):
+    network = Net()
+    runs = [gt.Teacher(network, (0.5,), (0.5,), size=size).register(problem, tmp_path) for size in (8, 12)]
+    pixels = problem.test.inputs.rows(torch.arange(3)).numpy()
+    before = [run.predict(pixels) for run in runs]
+    monkeypatch.setattr(custom, "_HANDED_OVER", {})
+    monkeypatch.setattr(custom, "_RECALLED", {})
+    for run, answer in zip(runs, before, strict=True):
+        torch.testing.assert_close(gt.Store(tmp_path).run(run.id).predict(pixels), answer)

@@ -55,7 +55,9 @@ def data_words(incomplete: str) -> list[str]:
     """Return what completes the word for data: sources, folders and files."""
     folder = Path(incomplete) if incomplete.endswith("/") else Path(incomplete).parent
     there = sorted(folder.iterdir()) if folder.is_dir() else []
-    paths = [f"{path}/" if path.is_dir() else str(path) for path in there if path.is_dir() or path.suffix == ".npz"]
+    paths = [
+        f"{path}/" if path.is_dir() else str(path) for path in there if path.is_dir() or path.suffix in (".npz", ".csv")
+    ]
     return [*names_of("SOURCES")(incomplete), *(path for path in paths if path.startswith(incomplete))]
 
 
@@ -97,7 +99,7 @@ Data = Annotated[
     str,
     typer.Option(
         "--data",
-        help="gaussian, digits, cifar10, cifar100, an .npz file, a folder, or module:function.",
+        help="gaussian, digits, cifar10, cifar100, an .npz or .csv file, a folder, or module:function.",
         autocompletion=data_words,
     ),
 ]

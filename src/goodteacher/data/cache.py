@@ -101,7 +101,7 @@ def _key(root: Path, listing: Listing, size: int, most_pixels: int) -> str:
     digest = hashlib.sha256(repr((_CACHE_VERSION, PIL.__version__, size, most_pixels)).encode())
     for path in listing.paths:
         stat = path.stat()
-        name = path.relative_to(root).as_posix().encode(errors="surrogateescape")
+        name = Path(os.path.relpath(path, root)).as_posix().encode(errors="surrogateescape")
         digest.update(repr((name, stat.st_size, stat.st_mtime_ns)).encode())
     return digest.hexdigest()[:16]
 

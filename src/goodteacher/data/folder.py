@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -62,10 +63,43 @@ def folder_problem(
         DataError: for a missing folder, a class without pictures, classes that differ between splits, or broken files.
     """
     root = Path(root)
+    return pictures_problem(
+        root.resolve().name, root, lambda: list_pictures(root), size=size, validation=validation, test=test, seed=seed,
+        skip_broken=skip_broken, most_pixels=most_pixels, cache=cache,
+    )  # fmt: skip
+
+
+def pictures_problem(
+    name: str,
+    root: Path,
+    listed: Callable[[], Listing],
+    *,
+    size: int,
+    validation: float,
+    test: float,
+    seed: int,
+    skip_broken: bool,
+    most_pixels: int,
+    cache: str | Path | None,
+) -> Problem:
+    """Build a problem from listed pictures.
+
+    Args:
+        name: of the problem.
+        root: folder that they lie in; names in messages and in the cache are told from it.
+        listed: lists them, once the options are known to be sound.
+        size: as in `folder_problem`, like all that follow.
+        validation: see there.
+        test: see there.
+        seed: see there.
+        skip_broken: see there.
+        most_pixels: see there.
+        cache: see there.
+    """
     for what, value in (("size", size), ("most_pixels", most_pixels)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ConfigError(what, rule="must be a whole number of pixels of at least 1", received=repr(value))
-    listing = list_pictures(root)
+    listing = listed()
     whole = decoded(root, listing, size, most_pixels, None if cache is None else Path(cache))
     if whole.found.broken and not skip_broken:
         raise DataError(
@@ -75,16 +109,16 @@ def folder_problem(
             remedy="replace or delete them, or set skip_broken",
         )
     broken = np.array(_broken(whole), dtype=np.int64)
-    parts = {name: np.setdiff1d(rows, broken) for name, rows in listing.parts.items()}
-    for name, source, share in (("test", "train", test), ("validation", "train", validation)):
-        if name not in parts:
-            kept, held_out = stratified_split(listing.labels[parts[source]], share, seed, stream=name)
-            parts[source], parts[name] = parts[source][kept], parts[source][held_out]
+    parts = {part: np.setdiff1d(rows, broken) for part, rows in listing.parts.items()}
+    for part, share in (("test", test), ("validation", validation)):
+        if part not in parts:
+            kept, held_out = stratified_split(listing.labels[parts["train"]], share, seed, stream=part)
+            parts["train"], parts[part] = parts["train"][kept], parts["train"][held_out]
     pixels, labels = torch.from_numpy(whole.pixels), torch.from_numpy(listing.labels)
-    splits = {name: _rows(pixels, labels, rows) for name, rows in parts.items()}
+    splits = {part: _rows(pixels, labels, rows) for part, rows in parts.items()}
     augment = fitting_augment(splits["train"].inputs)
     notes = (*listing.notes, *_scaled(listing, size), *_notes(root, listing, whole, cache))
-    return Problem(root.resolve().name, **splits, class_names=listing.class_names, augment=augment, notes=notes)
+    return Problem(name, **splits, class_names=listing.class_names, augment=augment, notes=notes)
 
 
 def _scaled(listing: Listing, size: int) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from goodteacher.data.decode import ENDINGS
 
 CACHE = ".goodteacher-cache"
 # Whatever the case: Train/ and TEST/ are splits too.
-_SPLITS = {
+SPLITS = {
     "train": ("train", "training"),
     "validation": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
@@ -102,7 +103,7 @@ def count_names(root: Path, paths: list[Path], most: int = 3) -> str:
         >>> count_names(Path("a"), [Path(f"a/{i}.txt") for i in range(5)])
         '5 (0.txt, 1.txt, 2.txt, ...)'
     """
-    first = ", ".join(path.relative_to(root).as_posix() for path in paths[:most])
+    first = ", ".join(Path(os.path.relpath(path, root)).as_posix() for path in paths[:most])
     return f"{len(paths)} ({first}{', ...' if len(paths) > most else ''})"
 
 
@@ -155,7 +156,7 @@ def _splits(tree: _Folder) -> dict[str, _Folder]:
     A folder named train, val or test is a split if it holds folders of pictures. One that holds pictures itself is a class,
     and a mistake where it cannot be one.
     """
-    roles = {name: part for name in tree.inner for part, names in _SPLITS.items() if name.lower() in names}
+    roles = {name: part for name in tree.inner for part, names in SPLITS.items() if name.lower() in names}
     others = [name for name, folder in tree.inner.items() if name not in roles and folder.pictures()]
     deep = [name for name in roles if tree.inner[name].holds_folders()]
     # Loose pictures beside class folders: left out in a split among splits, a class's own beside classes.
@@ -230,16 +231,27 @@ def _classes(root: Path, folders: dict[str, _Folder]) -> tuple[tuple[str, ...], 
         raise DataError(
             f"'{root}'", rule="must hold splits with classes in them, and not the other way round", received=received
         )
+    ordered = in_order(classes)
     if not all(_NUMBER.fullmatch(name) for name in classes):
         return classes, ()
-    ordered = tuple(sorted(classes, key=lambda name: (int(name), name)))
     said = f"classes are named by numbers and stand in their order: {', '.join(ordered[:3])}, ..., {ordered[-1]}"
     return ordered, () if ordered == classes else (said,)
 
 
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Return class names as text is ordered, or as numbers are where every name is a whole number.
+
+    Example:
+        >>> in_order(["10", "9"]), in_order(["10", "9", "a"])
+        (('9', '10'), ('10', '9', 'a'))
+    """
+    given = sorted(names)
+    return tuple(sorted(given, key=lambda name: (int(name), name)) if all(map(_NUMBER.fullmatch, given)) else given)
+
+
 def _has_splits(folder: _Folder) -> bool:
     names = [name.lower() for name in folder.inner]
-    return not folder.own and any(name in _SPLITS["train"] for name in names)
+    return not folder.own and any(name in SPLITS["train"] for name in names)
 
 
 def _no_pictures(folder: _Folder) -> DataError:

@@ -18,6 +18,7 @@ from goodteacher.data.folder import folder_problem
 from goodteacher.data.gaussian import gaussian_problem
 from goodteacher.data.labels import class_pair, label_subset, merge_classes, symmetric_noise
 from goodteacher.data.problem import Problem
+from goodteacher.data.table import table_problem
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ SOURCES = {
     ),
     "cifar100": Source(functools.partial(cifar_problem, "cifar100"), "CIFAR-100: the same of 100 classes", True),
     "npz": Source(npz_problem, "arrays x_train, y_train, x_test, y_test in an .npz file (option path)"),
+    "csv": Source(
+        table_problem, "pictures by a CSV file with columns path, label and, where there is one, split (option path)"
+    ),
     "folder": Source(folder_problem, "pictures in ROOT/train/CLASS and ROOT/test/CLASS, or in ROOT/CLASS", True),
 }
 
@@ -88,8 +92,10 @@ def load(
         if option not in known:
             remedy = suggest(option, [*known, "subset", "pair", "merge", "noise", "note"])
             raise ConfigError(f"option '{option}' of '{name}'", rule="must be a known option", remedy=remedy)
-    if name == "npz" and "path" not in options:
-        raise ConfigError("option 'path' of 'npz'", rule="is required", remedy="or give the file itself as the name")
+    if name in ("npz", "csv") and "path" not in options:
+        raise ConfigError(
+            f"option 'path' of '{name}'", rule="is required", remedy="or give the file itself as the name"
+        )
     if subset is not None and (not isinstance(subset, int) or isinstance(subset, bool) or subset < 1):
         raise ConfigError("subset", rule="must be a whole number of at least 1", received=repr(subset))
     if noise is not None:
@@ -128,12 +134,19 @@ def _builder(name: str | Path, root: Path) -> tuple[Callable[..., Problem], dict
     path = Path(name)
     if path.suffix == ".npz":
         return npz_problem, {"path": path}
+    if path.suffix == ".csv":
+        return table_problem, {"path": path}
     if path.is_dir():
         return folder_problem, {"root": path}
     if is_own(str(name)):
         own = resolve("problem", str(name))
         return own, {"root": root} if "root" in inspect.signature(own).parameters else {}
-    remedy = f"{suggest(str(name), SOURCES)} (or give the path of an .npz file or of a folder, or module:function)"
+    remedy = (
+        f"{suggest(str(name), SOURCES)} (or give the path of an .npz or .csv file or of a folder, or module:function)"
+    )
     raise ConfigError(
-        "problem", rule="must be a known source, an .npz file or a folder", received=repr(str(name)), remedy=remedy
+        "problem",
+        rule="must be a known source, an .npz or .csv file or a folder",
+        received=repr(str(name)),
+        remedy=remedy,
     )

@@ -16,8 +16,9 @@ from goodteacher.models.taps import not_compiled
 
 # Networks handed over as objects, by content.
 _HANDED_OVER: dict[str, nn.Module] = {}
-# Those of an earlier process, which are known by what was kept of them: how one is made, and the hash of its source then.
-_RECALLED: dict[str, tuple[Callable[[], nn.Module], str | None]] = {}
+# Those of an earlier process, which are known by what was kept of them, for each shape of inputs: how one is made, and the hash
+# of its source then.
+_RECALLED: dict[str, dict[tuple[int, ...], tuple[Callable[[], nn.Module], str | None]]] = {}
 PREFIX = "object:"
 
 
@@ -74,15 +75,16 @@ def is_handed_over(name: str) -> bool:
     return name in _HANDED_OVER
 
 
-def recall(name: str, build: Callable[[], nn.Module], code: str | None) -> None:
+def recall(name: str, shape: tuple[int, ...], build: Callable[[], nn.Module], code: str | None) -> None:
     """Make a network object of an earlier process known, unless it was handed over again in this one.
 
     Args:
         name: from `hand_over`, then.
+        shape: of one example as it saw it.
         build: makes the network from what was kept of it.
         code: hash of its source then.
     """
-    _RECALLED.setdefault(name, (build, code))
+    _RECALLED.setdefault(name, {}).setdefault(shape, (build, code))
 
 
 def check_trainable(name: str) -> None:
@@ -103,7 +105,7 @@ def own_code(what: str, name: str) -> str | None:
         name: ``module:function``, or a network's from `hand_over`.
     """
     if name.startswith(PREFIX) and not is_handed_over(name) and name in _RECALLED:
-        return _RECALLED[name][1]
+        return next(iter(_RECALLED[name].values()))[1]
     if name.startswith(PREFIX):
         return code_of(type(_handed_over(name)))
     return code_of(resolve(what, name))
@@ -117,6 +119,14 @@ def _handed_over(name: str) -> nn.Module:
             remedy="build it again and call goodteacher.models.custom.hand_over(model) first",
         )
     return _HANDED_OVER[name]
+
+
+def _recalled(name: str, shape: tuple[int, ...]) -> nn.Module:
+    known = _RECALLED[name]
+    if shape not in known:
+        rule = f"was kept for inputs of shape {' or '.join(map(str, known))}"
+        raise ConfigError(f"model '{name}'", rule=rule, received=shape, remedy="hand the network over again")
+    return known[shape][0]()
 
 
 def custom_factory(name: str) -> Callable[..., nn.Module]:
@@ -133,8 +143,7 @@ def custom_factory(name: str) -> Callable[..., nn.Module]:
         ConfigError: if there is no such module, function or object.
     """
     if name.startswith(PREFIX) and not is_handed_over(name) and name in _RECALLED:
-        build = _RECALLED[name][0]
-        return lambda classes: build()
+        return lambda classes, input_shape: _recalled(name, tuple(input_shape))
     if name.startswith(PREFIX):
         return lambda classes: copy.deepcopy(_handed_over(name))
     return resolve("model", name)

@@ -1,6 +1,6 @@
 """Network objects of a user's own on disk: written down when a study starts, so that their runs load in a later process.
 
-networks/<name>.pt2 <name>.json          (torch.export's graph in eval mode; taps, the hash of the source)
+networks/<name>-<shape>.pt2 ... .json          (torch.export's graph in eval mode; taps, the hash of the source)
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ def keep_networks(plan: Plan, root: Path, tell: Sink) -> None:
         root: of the store where they are kept.
         tell: hears of those that load in this process alone.
     """
-    shapes = {spec.model_name: spec.input_shape(plan.facts) for spec in plan.runs.values()}
-    for name, shape in shapes.items():
+    for name, shape in {(spec.model_name, spec.input_shape(plan.facts)) for spec in plan.runs.values()}:
         refused = keep_network(name, plan.facts.classes, shape, root)
         if refused:
             text = (
@@ -56,34 +55,35 @@ def keep_network(name: str, classes: int, shape: tuple[int, ...], root: Path) ->
         shape: of one example as the network sees it.
         root: of the store.
     """
-    if not name.startswith(PREFIX) or not is_handed_over(name) or network_files(name, root)[1].exists():
+    if not name.startswith(PREFIX) or not is_handed_over(name) or network_files(name, shape, root)[1].exists():
         return ""
     with undisturbed():
         return _keep(build_network({name: {}}, classes, shape).eval(), name, shape, root)
 
 
-def recall_network(name: str, root: Path) -> None:
+def recall_network(name: str, shape: tuple[int, ...], root: Path) -> None:
     """Make a network object of an earlier process known that is kept in a store; nothing for other models.
 
     Args:
         name: of a model, of any kind.
+        shape: of one example as the network sees it.
         root: of the store.
     """
-    graph, facts = network_files(name, root)
+    graph, facts = network_files(name, shape, root)
     if name.startswith(PREFIX) and not is_handed_over(name) and facts.exists():
         stored = read_json(facts)
-        recall(name, lambda: _read(graph, stored["taps"]), stored["code"])
+        recall(name, shape, lambda: _read(graph, stored["taps"]), stored["code"])
 
 
-def network_files(name: str, root: Path) -> tuple[Path, Path]:
+def network_files(name: str, shape: tuple[int, ...], root: Path) -> tuple[Path, Path]:
     """Return where a network object's graph and what else is known of it are kept in a store."""
-    stem = root / "networks" / name.removeprefix(PREFIX)
-    return stem.with_suffix(".pt2"), stem.with_suffix(".json")
+    stem = f"{name.removeprefix(PREFIX)}-{'x'.join(map(str, shape))}"
+    return root / "networks" / f"{stem}.pt2", root / "networks" / f"{stem}.json"
 
 
 def _keep(network: nn.Module, name: str, shape: tuple[int, ...], root: Path) -> str:
     """Write a network down; return why that cannot be done, or nothing."""
-    graph, facts = network_files(name, root)
+    graph, facts = network_files(name, shape, root)
     taps = asdict(guess_taps(network))
     try:
         with _quiet():

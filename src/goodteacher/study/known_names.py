@@ -32,7 +32,7 @@ MAPS = (
     "identity", "temperature", "linear", "vector_temperature", "pt_proxy", "top_k", "label_mix", "view_average",
 )  # fmt: skip
 SOURCES = (
-    "gaussian", "digits", "cifar10", "cifar100", "npz", "folder",
+    "gaussian", "digits", "cifar10", "cifar100", "npz", "csv", "folder",
 )  # fmt: skip
 QUANTITIES = (
     "calibrated_brier", "calibrated_nll", "brier", "nll", "accuracy", "ece", "adaptive_ece", "classwise_ece",
@@ -115,5 +115,5 @@ def check_source(name: object) -> None:
     if not word or is_own(str(name)) or Path(str(name)).exists():
         return
     remedy = f"{suggest(str(name), SOURCES)} (or give the path of an .npz file or of a folder, or module:function)"
-    rule = "must be a known source, an .npz file or a folder"
+    rule = "must be a known source, an .npz or .csv file or a folder"
     raise ConfigError("problem", rule=rule, received=repr(name), remedy=remedy)

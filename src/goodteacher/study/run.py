@@ -118,7 +118,7 @@ class Run:
     @cached_property
     def model(self) -> nn.Module:
         """The trained network, a plain `torch.nn.Module` in eval mode."""
-        recall_network(self.spec.model_name, self.root)
+        recall_network(self.spec.model_name, self.spec.input_shape(self.facts), self.root)
         with undisturbed():  # a network is initialised before its weights are loaded
             model = rebuild(self.spec, self.facts, self._teacher)
         load_weights(model, self.weights, f"run {self.id}")
