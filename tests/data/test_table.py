@@ -72,7 +72,7 @@ def test_the_same_pictures_in_a_folder_are_the_same_problem(place):
         ("picture,label\na.png,x\n", r"must have a column 'path' \(or file, .*\), got 'picture', 'label'"),
         ("path,label\nnone.png,x\n", r"must be files, got 1 of 1 that are not there, the first '.*none.png'"),
         ("path,label\npictures/2-0.png,x\npictures/2-1.png,\n", r"got none in 1 of 2 rows, the first in line 3"),
-        ("path,label,split\npictures/2-0.png,x,trian\npictures/2-1.png,y,test\n", r"must be among train, training, .*, got 'trian' in line 2"),
+        ("path,label,split\npictures/2-0.png,x,trian\npictures/2-1.png,y,test\n", r"among train, .*, got 'trian' in line 2"),
         ("path,label,split\npictures/2-0.png,x,test\npictures/2-1.png,y,test\n", r"must have rows of train, got test"),
         ("path,label\npictures/2-0.png,x\n", r"must name at least 2 classes, got x"),
         ("", r"must be a CSV file in UTF-8 with headings, got EmptyDataError"),

@@ -192,6 +192,7 @@ def without_common_prefix(given: Mapping[str, Tensor], own: Collection[str]) -> 
         own: the network's keys.
 
     Example:
+        >>> import torch
         >>> w = torch.zeros(1)
         >>> sorted(without_common_prefix({"net.fc.weight": w, "loss.margin": w}, ["fc.weight"]))
         ['fc.weight']
