@@ -137,10 +137,21 @@ def run_study(
         summary = execute(plan, data, store, device=place, engine=engine, workers=workers, tell=tell)
     finished = Finished(plan, summary, store.study_folder(spec.name))
     if page and len(summary.failed) < len(plan.runs):
-        for run in dict.fromkeys(finished.results.cost_runs.values()):
-            measure_footprint(store.run(run))
+        _measure_costs(finished.results, screen)
         write_page(finished.results)
     return finished
+
+
+def _measure_costs(results: Results, screen: Console) -> None:
+    """Measure what a study's networks cost to run; one that cannot be run here leaves its place in the table empty."""
+    for run in dict.fromkeys(results.cost_runs.values()):
+        try:
+            measure_footprint(results.run(run))
+        except (
+            Exception
+        ) as error:  # whatever a network of somebody else's may raise: a finished study is not lost over a table
+            said = f"  run {run}: what it costs to run is not known: {type(error).__name__}: {error}"
+            screen.print(said, markup=False, highlight=False)
 
 
 def teach(

@@ -32,3 +32,18 @@ def test_times_are_of_calls_without_gradient():
     seen = []
     assert milliseconds(lambda x: seen.append(torch.is_grad_enabled()), torch.zeros(1)) >= 0
     assert seen == [False] * 11
+
+
+def test_a_network_that_cannot_be_run_costs_the_study_nothing(tmp_path, monkeypatch, capsys):
+    def broken(run):
+        raise RuntimeError("no such operation")
+
+    monkeypatch.setattr("goodteacher.api.measure_footprint", broken)
+    study = {
+        "problem": "made",
+        "teachers": {"t": {"model": {"mlp": {"widths": [4]}}}},
+        "seeds": 1,
+        "recipe": {"epochs": 1},
+    }
+    done = gt.run_study(study, gt.load("digits", subset=5), out=tmp_path, page=True)
+    assert (done.folder / "report.html").exists() and "no such operation" in " ".join(capsys.readouterr().err.split())

@@ -10,7 +10,7 @@ from goodteacher.base.seeds import undisturbed
 from goodteacher.data.loader import Loader
 from goodteacher.data.problem import Problem
 from goodteacher.models.adapt import seen_by
-from goodteacher.study.build import Parts, build_network
+from goodteacher.study.build import Parts, bare, build_network
 from goodteacher.study.planned import Plan
 from goodteacher.study.runspec import RunSpec
 from goodteacher.study.store import Store
@@ -57,7 +57,7 @@ def estimate_cost(plan: Plan, problem: Problem, store: Store, device: str = "cpu
         if key not in timed:
             loader = Loader(problem, batch_size=recipe.batch_size, seed=0, augmentation=recipe.augment, device=device)
             with undisturbed():
-                model = build_network(spec.model, problem.classes, spec.input_shape(plan.facts)).to(device)
+                model = build_network(bare(spec.model), problem.classes, spec.input_shape(plan.facts)).to(device)
             sample = seen_by(loader.batch(0), spec.input_spec(plan.facts)).inputs
             precision = choose_precision(model, sample)[0] if recipe.precision == "auto" else recipe.precision
             parameters = sum(p.numel() for p in model.parameters())
@@ -93,7 +93,7 @@ def time_model(
     model: Parts, classes: int, shape: tuple[int, ...], device: str, examples: int = 64
 ) -> tuple[Precision, dict[str, float], int]:
     """Return the precision that trains a model fastest on this machine, seconds per step in each, and the examples in a step."""
-    network = build_network(model, classes, shape).to(device)
+    network = build_network(bare(model), classes, shape).to(device)
     return (*choose_precision(network, torch.zeros(examples, *shape, device=device)), examples)
 
 
