@@ -115,5 +115,12 @@ def test_a_file_of_ones_own_network_teaches_by_command(mine, tmp_path, monkeypat
     torch.testing.assert_close(run.outputs("test"), answers, rtol=1e-4, atol=1e-4)
     wrong = CliRunner().invoke(app, [*words, "--inputs", "means=[0.5]"])
     assert "did you mean 'mean'" in str(wrong.exception)
+    for command in (
+        ["teach", "mlp", "--data", "digits"],
+        ["distill", "mlp", "--data", "digits", "--teacher", "mlp"],
+        ["rank", "x"],
+    ):
+        alone = CliRunner().invoke(app, [*command, "--inputs", "size=8", "--out", "store"])
+        assert "--inputs: is for a network from a file" in str(alone.exception)
     two = CliRunner().invoke(app, [*words, "--teacher", "mlp"])
     assert "--weights: is for one teacher's model" in str(two.exception)

@@ -24,6 +24,7 @@ from goodteacher.cli.options import (
     names_of,
 )
 from goodteacher.cli.output import show_results
+from goodteacher.cli.teacher_arms import check_no_inputs, inputs_of
 
 
 @app.command()
@@ -60,6 +61,8 @@ def rank(
 ) -> None:
     """Say which teacher will teach best, before any student is trained."""
     studies = _studies_among(what, data, maps, by)
+    if not any("=" in item for item in what):
+        check_no_inputs(inputs, "rank MODEL=FILE")
     place, _ = begin(device, "local")
     from goodteacher.data.sources import load
     from goodteacher.diagnose.candidates import candidates as candidates_of
@@ -115,7 +118,6 @@ def _studies_among(what: list[str], data: str | None, maps: list[str] | None, by
 def _run_of(item: str, out: Path, problem: Any, device: str, inputs: list[str] | None = None) -> Any:
     """Return the run that a word of the command line names; a file is registered first."""
     from goodteacher.base.errors import ConfigError
-    from goodteacher.cli.teacher_arms import inputs_of
     from goodteacher.study.import_weights import register
     from goodteacher.study.store import Store
 

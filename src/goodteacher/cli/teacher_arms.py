@@ -45,6 +45,12 @@ def inputs_of(given: list[str] | None) -> Any:
     return validate(ArmInputs, values, "--inputs") if values else None
 
 
+def check_no_inputs(given: list[str] | None, needed: str) -> None:
+    """Raise `ConfigError` for --inputs where there is no file whose network they would be of."""
+    if given:
+        raise ConfigError("--inputs", rule=f"is for a network from a file: {needed}", received=" ".join(given))
+
+
 def check_options(options: dict[str, Any], teacher: list[str]) -> None:
     """Raise for options that `--teacher auto` alone, or a named teacher alone, can take."""
     rule = "is for a teacher that is named" if teacher == ["auto"] else "is for --teacher auto"

@@ -172,7 +172,7 @@ def teach(
 ) -> None:
     """Train a teacher, train one on from a finished run, or register one that was trained elsewhere."""
     from goodteacher.cli.study_names import data_word, word
-    from goodteacher.cli.teacher_arms import arm_of, inputs_of, run_at
+    from goodteacher.cli.teacher_arms import arm_of, check_no_inputs, inputs_of, run_at
     from goodteacher.study.known_names import check_source, check_words
     from goodteacher.study.spec import new_study
 
@@ -182,6 +182,7 @@ def teach(
         check_source(data)
         _register(model, Path(source), inputs_of(inputs), load_words(data, root, size), out, device, as_json)
         return
+    check_no_inputs(inputs, "teach MODEL --from FILE")
     arm = arm_of({"model": model, "objective": objective, "keep": keep, "start": start}, procedures)
     values: dict[str, Any] = {
         "problem": load_words(data, root, size),
@@ -285,7 +286,14 @@ def distill(
 ) -> None:
     """Train a student from a teacher, and the same student alone beside it."""
     from goodteacher.cli.study_names import data_word, joined, word
-    from goodteacher.cli.teacher_arms import check_options, inputs_of, larger_than, registered_from, teachers_of
+    from goodteacher.cli.teacher_arms import (
+        check_no_inputs,
+        check_options,
+        inputs_of,
+        larger_than,
+        registered_from,
+        teachers_of,
+    )
     from goodteacher.study.known_names import MODELS, check_named, check_words
     from goodteacher.study.spec import new_study
 
@@ -299,7 +307,9 @@ def distill(
     values.setdefault("name", "-".join(words))
     named = {"--with": procedures, "--map": target_map, "--objective": objective}
     check_options(named if teacher == ["auto"] else {"--budget": budget, "--candidate": candidate}, teacher)
-    if weights is not None:
+    if weights is None:
+        check_no_inputs(inputs, "--teacher MODEL --weights FILE")
+    else:
         teacher = [
             registered_from(teacher, weights, inputs_of(inputs), new_study({**values, "teachers": {}}), out, device)
         ]
