@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from goodteacher.base.errors import StoreError
 from goodteacher.base.input_spec import InputSpec
 from goodteacher.base.types import Probabilities
 from goodteacher.data.augment import normalise
@@ -61,12 +60,4 @@ def deployed(run: Run) -> Deployed:
     Raises:
         StoreError: if the run is of an earlier version, which did not write down what its network sees.
     """
-    made, wanted = run.facts.inputs, run.input_spec
-    if made is None or wanted is None:
-        raise StoreError(
-            f"run {run.id}",
-            rule="must say what its network expects to see",
-            received="a run of an earlier version",
-            remedy="run any study on its own data with this store once: that writes it down",
-        )
-    return Deployed(run.model, made, wanted).eval()
+    return Deployed(run.model, *run.path_of_inputs()).eval()

@@ -169,6 +169,15 @@ class Run:
             ...     tuple(run.predict(problem.test.inputs.tensor[:3]).shape)
             (3, 10)
         """
+        made, spec = self.path_of_inputs()
+        return probabilities_of(self.model, values, made=made, spec=spec)
+
+    def path_of_inputs(self) -> tuple[InputSpec, InputSpec]:
+        """Return what raw inputs become on their way to the network: what its problem makes of them, and what it sees.
+
+        Raises:
+            StoreError: if the run is of an earlier version, which did not write that down.
+        """
         made, spec = self.facts.inputs, self.input_spec
         if made is None or spec is None:
             raise StoreError(
@@ -177,7 +186,7 @@ class Run:
                 received="a run of an earlier version",
                 remedy="run any study on its own data with this store once: that writes it down",
             )
-        return probabilities_of(self.model, values, made=made, spec=spec)
+        return made, spec
 
     def _teacher(self) -> Measured:
         """Return the network that taught this one."""
