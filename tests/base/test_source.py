@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import py_compile
 import sys
 
 import numpy as np
@@ -46,3 +48,19 @@ def test_a_file_that_changes_after_it_was_loaded_changes_nothing_in_this_process
 @pytest.mark.parametrize("found", [torch.nn.Linear, np.mean, len, sum])
 def test_installed_packages_are_known_by_their_version(found):
     assert code_of(found) is None
+
+
+def test_a_module_without_source_is_told_by_its_file(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = []
+    for text in (TEXT, TEXT, TEXT.replace("* 2", "* 3")):
+        source = tmp_path / "compiled_alone.py"
+        source.write_text(text)
+        os.utime(source, (1, 1))
+        py_compile.compile(str(source), cfile=str(tmp_path / "compiled_alone.pyc"))
+        source.unlink()
+        sys.modules.pop("compiled_alone", None)
+        importlib.invalidate_caches()
+        found.append(code_of(importlib.import_module("compiled_alone").twice))
+    sys.modules.pop("compiled_alone", None)
+    assert found[0] is not None and found[0] == found[1] != found[2]

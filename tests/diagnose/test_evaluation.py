@@ -36,6 +36,7 @@ def test_against_scikit_learn():
     recalls = metrics.recall_score(labels, answers, average=None)
     precisions = metrics.precision_score(labels, answers, average=None)
     assert [c.recall for c in found.classes] == pytest.approx(recalls)
+    assert all(c.low < c.recall < c.high for c in found.classes if 0 < c.recall < 1)
     assert [c.precision for c in found.classes] == pytest.approx(precisions)
     assert [c.examples for c in found.classes] == torch.bincount(labels).tolist()
 
@@ -51,7 +52,9 @@ def test_the_majority_is_no_skill_where_classes_are_balanced():
 def test_a_class_without_examples_counts_nowhere():
     found = evaluate(torch.eye(3)[:2], torch.tensor([0, 1]), NAMES)
     assert found.scores["balanced_accuracy"].mean == 1.0 and found.classes[2].recall is None
-    assert found.classes[2].examples == 0
+    assert found.classes[2].examples == 0 and found.classes[2].low is None
+    # One of one: Wilson's lower end is 1 / (1 + z²), and the upper is 1.
+    assert (found.classes[0].low, found.classes[0].high) == pytest.approx((1 / (1 + 1.959964**2), 1.0))
 
 
 def test_intervals_are_of_the_examples():

@@ -92,6 +92,7 @@ def test_the_command_refuses_what_cannot_be(by_command, tmp_path):
     for words, said in (
         (["--format", "onx"], "did you mean 'onnx'"),
         (["--qat", "--format", "torch"], "is for format int8"),
+        (["--format", "torch", "--size", "16"], "--size: is for the data that --data names"),
         (["--format", "torch", "--data", "gaussian"], "must have the classes and the inputs"),
     ):
         done = CliRunner().invoke(app, ["export", run, "--to", str(tmp_path / "m"), "--out", str(out), *words])

@@ -71,6 +71,7 @@ def test_names_are_checked_and_so_is_what_they_need(monkeypatch):
     assert checked_formats(("torch", "torch", "safetensors")) == ("torch", "safetensors")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name.startswith("onnx") else object())
     with pytest.raises(
-        ConfigError, match=r"format 'onnx': needs the packages onnx, onnxscript, onnxruntime; pip install"
+        ConfigError,
+        match=r"format 'onnx': needs the packages onnx, onnxscript, onnxruntime; pip install onnx onnxscript onnxruntime, or",
     ):
         checked_formats(())

@@ -36,9 +36,11 @@ def code_of(found: Callable[..., Any]) -> str | None:
         if loaded is not None and loaded[0] is module.__spec__:
             return loaded[1]
     text = _text(module) or _text(found)
-    if text is None:
+    # Where there is no source, a compiled module's file is what decides.
+    content = text.encode() if text is not None else _file_of(module)
+    if content is None:
         return None
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(content).hexdigest()[:16]
     if module is not None and module.__name__ != "__main__":
         _LOADED[module.__name__] = (module.__spec__, digest)
     return digest
@@ -50,6 +52,12 @@ def _text(thing: object) -> str | None:
         return inspect.getsource(thing)  # type: ignore[arg-type]
     except (OSError, TypeError):
         return None
+
+
+def _file_of(module: ModuleType | None) -> bytes | None:
+    """Return the bytes of the file a module was loaded from, or None where there is none."""
+    file = getattr(module, "__file__", None)
+    return Path(file).read_bytes() if file is not None and Path(file).is_file() else None
 
 
 def _is_installed(module: ModuleType) -> bool:

@@ -19,6 +19,7 @@ from goodteacher.cli.options import (
     Size,
     app,
     begin,
+    check_size,
     console,
     load_words,
     names_of,
@@ -60,6 +61,7 @@ def rank(
     as_json: Json = False,
 ) -> None:
     """Say which teacher will teach best, before any student is trained."""
+    check_size(size, data)
     studies = _studies_among(what, data, maps, by)
     if not any("=" in item for item in what):
         check_no_inputs(inputs, "rank MODEL=FILE")

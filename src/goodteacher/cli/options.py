@@ -136,6 +136,14 @@ def load_words(data: str, root: Path, size: int | None) -> dict[str, Any]:
     return {"name": data, "root": str(root), **({} if size is None else {"size": size})}
 
 
+def check_size(size: int | None, data: str | None) -> None:
+    """Raise `ConfigError` for --size where no data are named that it could be of."""
+    from goodteacher.base.errors import ConfigError
+
+    if size is not None and data is None:
+        raise ConfigError("--size", rule="is for the data that --data names", received="no --data")
+
+
 def console(stderr: bool = False) -> Any:
     """Return a console: a terminal's own, or wide plain lines."""
     from rich.console import Console

@@ -12,7 +12,20 @@ from typing import Annotated, Any
 
 import typer
 
-from goodteacher.cli.options import Device, Json, Out, Quiet, Root, Size, app, begin, console, load_words, names_of
+from goodteacher.cli.options import (
+    Device,
+    Json,
+    Out,
+    Quiet,
+    Root,
+    Size,
+    app,
+    begin,
+    check_size,
+    console,
+    load_words,
+    names_of,
+)
 
 Named = Annotated[str, typer.Argument(help="A finished run: its id, the beginning of it, or its folder.")]
 
@@ -27,6 +40,7 @@ def run_of(name: str, out: Path) -> Any:
 
 def _data(data: str | None, root: Path, size: int | None) -> Any:
     """Return the problem that --data names, or None where it names none."""
+    check_size(size, data)
     from goodteacher.data.sources import load
 
     return load(**load_words(data, root, size)) if data else None

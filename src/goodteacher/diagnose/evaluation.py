@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.stats import binomtest
 
 from goodteacher.base.checks import check_labels, check_logits
 from goodteacher.base.probability import brier_score, log_soften, nll
@@ -31,12 +32,16 @@ class ClassScores:
     Attributes:
         name: of the class.
         recall: share of its examples that are recognised; None without any.
+        low: lower end of the recall's 95% interval (Wilson), None without any.
+        high: upper end.
         precision: share of the answers that name it which are right; None without any.
         examples: of the class.
     """
 
     name: str
     recall: float | None
+    low: float | None
+    high: float | None
     precision: float | None
     examples: int
 
@@ -136,12 +141,22 @@ def _macro_f1(table: np.ndarray) -> float:
 
 def _by_class(table: np.ndarray, names: Sequence[str]) -> tuple[ClassScores, ...]:
     right, sizes, named = table.diagonal(), table.sum(axis=1), table.sum(axis=0)
+    found = [_wilson(int(right[c]), int(sizes[c])) for c in range(len(names))]
     return tuple(
         ClassScores(
             name,
             float(right[c] / sizes[c]) if sizes[c] else None,
+            *found[c],
             float(right[c] / named[c]) if named[c] else None,
             int(sizes[c]),
         )
         for c, name in enumerate(names)
     )
+
+
+def _wilson(right: int, examples: int) -> tuple[float | None, float | None]:
+    """Return Wilson's interval of a share, which a class of few examples needs, or nothing without examples."""
+    if not examples:
+        return None, None
+    interval = binomtest(right, examples).proportion_ci(LEVEL, method="wilson")
+    return float(interval.low), float(interval.high)

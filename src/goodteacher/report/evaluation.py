@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from goodteacher.diagnose.evaluation import Evaluation
+from goodteacher.diagnose.evaluation import ClassScores, Evaluation
 from goodteacher.report.tables import Grid
 
 # Heading, factor and digits of each score.
@@ -30,8 +30,13 @@ def evaluation_grids(found: Evaluation) -> tuple[Grid, Grid]:
     )
     scores = Grid(f"Held-out scores (n = {n} test examples)", ("score", "value", "interval"), tuple(rows), note)
     ordered = sorted(found.classes, key=lambda c: (c.recall is None, c.recall))
-    shares = [(c.name, _percent(c.recall), _percent(c.precision), str(c.examples)) for c in ordered]
-    return scores, Grid("Class by class", ("class", "recall %", "precision %", "n"), tuple(shares))
+    shares = [(c.name, _percent(c.recall), _interval(c), _percent(c.precision), str(c.examples)) for c in ordered]
+    columns = ("class", "recall %", "interval", "precision %", "n")
+    return scores, Grid("Class by class", columns, tuple(shares), "Interval of the recall: 95%, Wilson.")
+
+
+def _interval(found: ClassScores) -> str:
+    return "-" if found.low is None else f"[{_percent(found.low)}, {_percent(found.high)}]"
 
 
 def _percent(share: float | None) -> str:

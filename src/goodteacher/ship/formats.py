@@ -157,7 +157,7 @@ def checked_formats(names: tuple[str, ...]) -> tuple[str, ...]:
         missing = [package for package in FORMATS[name].packages if importlib.util.find_spec(package) is None]
         if missing:
             rule = f"needs the package{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
-            remedy = "pip install 'goodteacher[export]', or choose --format safetensors --format torch"
+            remedy = f"pip install {' '.join(ONNX)}, or choose --format safetensors --format torch"
             raise ConfigError(f"format '{name}'", rule=rule, remedy=remedy)
     return tuple(dict.fromkeys(names)) or tuple(FORMATS)
 

@@ -179,9 +179,7 @@ def _ray(train: partial[Outcome], tell: Sink) -> Iterator[Cluster]:
     try:
         import ray
     except ImportError:
-        raise ConfigError(
-            "engine 'ray'", rule="needs the package ray", remedy="pip install 'goodteacher[scale]'"
-        ) from None
+        raise ConfigError("engine 'ray'", rule="needs the package ray", remedy="pip install ray") from None
     started = not ray.is_initialized()
     if started:
         ray.init(log_to_driver=False, include_dashboard=False)

@@ -139,6 +139,8 @@ def _seen(name: str, options: Mapping[str, Any], problem: Problem, given: ArmInp
     if not made.is_image:
         if given is None:
             return made
+        if given.size is not None:
+            raise ConfigError("inputs, size", rule="is for pictures", received="vectors")
         return InputSpec("vector", made.shape, given.mean or made.mean, given.std or made.std)
     return arm_inputs(given, problem.facts, "inputs", own) or made
 

@@ -36,7 +36,7 @@ def keep_networks(plan: Plan, root: Path, tell: Sink) -> None:
         root: of the store where they are kept.
         tell: hears of those that load in this process alone.
     """
-    for name, shape in {(spec.model_name, spec.input_shape(plan.facts)) for spec in plan.runs.values()}:
+    for name, shape in dict.fromkeys((spec.model_name, spec.input_shape(plan.facts)) for spec in plan.runs.values()):
         refused = keep_network(name, plan.facts.classes, shape, root)
         if refused:
             text = (
